@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# make          build build/app/vhost-switch
+# make demo     install what it needs, build, show it at work, clean up
+# make check    install what the tests need, run every test
+# make bench    measure against its peers
+# make doc      build the guide
+# make asan     build build/asan/vhost-switch with AddressSanitizer
+# make install  into PREFIX (default /usr/local), below DESTDIR
+
+PREFIX ?= /usr/local
+BUILD  ?= build
+PYTHON ?= /usr/bin/python3
+PKGCONF ?= pkg-config
+
+# make V=1 shows the commands.
+Q := $(if $(V),,@)
+
+APP := $(BUILD)/app/vhost-switch
+ASAN := $(BUILD)/asan/vhost-switch
+
+SRCS := main.c $(sort $(wildcard cli/*.c guest/*.c stats/*.c switch/*.c uplink/*.c))
+UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
+
+# Deferred, so that "make demo" can install DPDK before it is asked for. DPDK's headers are
+# taken as the system's: they are not held to this project's warnings.
+DPDK_CFLAGS = $(patsubst -I%,-isystem %,$(shell $(PKGCONF) --cflags libdpdk))
+DPDK_LIBS = $(shell $(PKGCONF) --libs libdpdk)
+
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
+	-Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Wundef -Werror
+CFLAGS ?= -O3 -g
+# The mbuf forms of the checksum functions are still experimental in 22.11.
+ALL_CFLAGS = -DALLOW_EXPERIMENTAL_API -std=gnu11 -D_GNU_SOURCE -I. $(WARNINGS) $(CFLAGS) $(DPDK_CFLAGS) -MMD -MP
+ASAN_FLAGS := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined
+
+all: $(APP)
+
+$(APP): $(SRCS:%.c=$(BUILD)/obj/%.o)
+	@mkdir -p $(@D)
+	$(Q)echo "  CC      $@"; $(CC) $(LDFLAGS) -o $@ $^ $(DPDK_LIBS)
+
+$(BUILD)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+asan: $(ASAN)
+
+$(ASAN): $(SRCS:%.c=$(BUILD)/asan-obj/%.o)
+	@mkdir -p $(@D)
+	$(Q)echo "  CC      $@"; $(CC) $(LDFLAGS) $(ASAN_FLAGS) -o $@ $^ $(DPDK_LIBS)
+
+$(BUILD)/asan-obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(ASAN_FLAGS) -c -o $@ $<
+
+# A unit test is one file, linked with every room but main.c.
+unit: $(UNIT)
+
+$(BUILD)/unit/%: tests/unit/%.c $(filter-out $(BUILD)/obj/main.o,$(SRCS:%.c=$(BUILD)/obj/%.o))
+	@mkdir -p $(@D)
+	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(DPDK_LIBS) -lcmocka
+
+demo:
+	@tests/install build demo
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tests/system/demo.py $(APP)
+
+check:
+	@tests/install build demo check doc
+	@$(MAKE) --no-print-directory all asan unit doc
+	@$(PYTHON) tests/run.py
+
+bench:
+	@tests/install build check bench
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) bench/bench.py
+
+doc:
+	@$(PYTHON) -m sphinx -q -W -b html doc $(BUILD)/doc/html
+	@$(PYTHON) -m sphinx -q -W -b man doc $(BUILD)/doc/man
+
+install: all
+	install -D -m 755 $(APP) $(DESTDIR)$(PREFIX)/bin/vhost-switch
+
+clean:
+	rm -rf $(BUILD)
+
+.PHONY: all asan unit demo check bench doc install clean
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <getopt.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_common.h>
+
+#include "cli/options.h"
+
+enum option_kind {
+	OPT_FLAG,   /* takes no value, sets a bool */
+	OPT_NUMBER, /* min..max, decimal, into a uint32_t */
+	OPT_MASK,   /* hexadecimal with at most one bit, into a uint64_t */
+	OPT_STRING, /* not empty, into a const char * */
+	OPT_LIST,   /* may be repeated, into socket_file[] */
+};
+
+struct option_row {
+	const char *name; /* without dashes; one letter: a short option */
+	enum option_kind kind;
+	uint32_t min, max, step; /* OPT_NUMBER; step: 0 or 1, any value in the range */
+	uint32_t preset;	 /* default of an OPT_NUMBER */
+	size_t member;		 /* offset in struct config */
+	const char *value;	 /* name of the value in the usage */
+	const char *takes;	 /* what it takes, for the error line and the usage */
+	const char *help;
+};
+
+#define MEMBER(m) .member = offsetof(struct config, m)
+
+static const struct option_row option_table[] = {
+	{ "p", OPT_MASK, MEMBER(port_mask), .value = "MASK",
+	  .takes = "a hexadecimal port mask with exactly one bit, or 0x0 for no NIC",
+	  .help = "the NIC port to use (required)" },
+	{ "P", OPT_FLAG, MEMBER(promiscuous), .takes = "no value",
+	  .help = "promiscuous NIC" },
+	{ "dev-basename", OPT_STRING, MEMBER(dev_basename), .value = "NAME",
+	  .takes = "the path of a vhost-user socket",
+	  .help = "vhost-user socket that guests connect to (default vhost-net)" },
+	{ "socket-file", OPT_LIST, MEMBER(socket_file), .value = "PATH",
+	  .takes = "the path of a vhost-user socket",
+	  .help = "a vhost-user socket, may be repeated; replaces the default of --dev-basename" },
+	{ "client", OPT_FLAG, MEMBER(client), .takes = "no value",
+	  .help = "connect to sockets that QEMU serves, again when they come back" },
+	{ "vm2vm", OPT_NUMBER, .min = 0, .max = 2, .preset = VM2VM_SOFTWARE, MEMBER(vm2vm),
+	  .value = "N", .takes = "0, 1 or 2",
+	  .help = "guest to guest: 0 by way of the NIC's wire, 1 in software, 2 in the NIC's switch" },
+	{ "mergeable", OPT_NUMBER, .min = 0, .max = 1, MEMBER(mergeable), .value = "N",
+	  .takes = "0 or 1", .help = "mergeable receive buffers, and jumbo frames on the NIC" },
+	{ "stats", OPT_NUMBER, .min = 0, .max = 86400, MEMBER(stats_period), .value = "N",
+	  .takes = "seconds from 0 (off) to 86400", .help = "print device statistics every N seconds" },
+	{ "rx-retry", OPT_NUMBER, .min = 0, .max = 1, .preset = 1, MEMBER(rx_retry), .value = "N",
+	  .takes = "0 or 1", .help = "wait and retry when a guest's receive ring is full" },
+	{ "rx-retry-num", OPT_NUMBER, .min = 0, .max = 1000, .preset = 4, MEMBER(rx_retry_num),
+	  .value = "N", .takes = "a number from 0 to 1000", .help = "retries per burst" },
+	{ "rx-retry-delay", OPT_NUMBER, .min = 0, .max = 10000, .preset = 15,
+	  MEMBER(rx_retry_delay), .value = "N", .takes = "microseconds from 0 to 10000",
+	  .help = "wait between retries, in microseconds" },
+	{ "vlan-strip", OPT_NUMBER, .min = 0, .max = 1, .preset = 1, MEMBER(vlan_strip),
+	  .value = "N", .takes = "0 or 1", .help = "strip the VLAN tag on the way to the guest" },
+	{ "tso", OPT_NUMBER, .min = 0, .max = 1, MEMBER(tso), .value = "N", .takes = "0 or 1",
+	  .help = "offer TCP segmentation offload to guests; implies --tx-csum 1" },
+	{ "tx-csum", OPT_NUMBER, .min = 0, .max = 1, MEMBER(tx_csum), .value = "N",
+	  .takes = "0 or 1", .help = "offer checksum offload to guests" },
+	{ "dcb", OPT_NUMBER, .min = 0, .max = 8, .step = 4, MEMBER(dcb), .value = "N",
+	  .takes = "0, 4 or 8", .help = "traffic classes per guest on a NIC with VMDQ and DCB" },
+	{ "total-num-mbufs", OPT_NUMBER, .min = 1024, .max = 16777216, MEMBER(total_num_mbufs),
+	  .value = "N", .takes = "a number from 1024 to 16777216",
+	  .help = "size of the mbuf pool (default: computed)" },
+	{ "help", OPT_FLAG, MEMBER(help), .takes = "no value", .help = "print this and exit" },
+};
+
+/* getopt_long()'s answer for row i of the table. */
+#define ROW_CODE(i) (256 + (int)(i))
+
+static bool
+is_short(const struct option_row *row)
+{
+	return row->name[1] == '\0';
+}
+
+static int
+reject(const struct option_row *row, const char *got)
+{
+	const char *dashes = is_short(row) ? "-" : "--";
+
+	if (got == NULL)
+		fprintf(stderr, "vhost-switch: %s%s takes %s\n", dashes, row->name, row->takes);
+	else
+		fprintf(stderr, "vhost-switch: %s%s takes %s, not '%s'\n", dashes, row->name,
+			row->takes, got);
+	return -EINVAL;
+}
+
+/* strtoull() accepts signs, blanks and overflow; an option does not. */
+static bool
+parse_unsigned(const char *text, int base, uint64_t *value)
+{
+	const char *digits = base == 16 ? "0123456789abcdefABCDEF" : "0123456789";
+	unsigned long long v;
+
+	if (base == 16 && text[0] == '0' && (text[1] == 'x' || text[1] == 'X'))
+		text += 2;
+	if (*text == '\0' || text[strspn(text, digits)] != '\0')
+		return false;
+	errno = 0;
+	v = strtoull(text, NULL, base);
+	*value = v;
+	return errno == 0;
+}
+
+static int
+set_option(const struct option_row *row, const char *text, struct config *cfg)
+{
+	void *member = RTE_PTR_ADD(cfg, row->member);
+	uint64_t v;
+
+	switch (row->kind) {
+	case OPT_FLAG:
+		*(bool *)member = true;
+		return 0;
+	case OPT_NUMBER:
+		if (!parse_unsigned(text, 10, &v) || v < row->min || v > row->max ||
+				(row->step > 1 && v % row->step != 0))
+			return reject(row, text);
+		*(uint32_t *)member = (uint32_t)v;
+		return 0;
+	case OPT_MASK:
+		if (!parse_unsigned(text, 16, &v) || (v & (v - 1)) != 0)
+			return reject(row, text);
+		*(uint64_t *)member = v;
+		cfg->port_mask_given = true;
+		return 0;
+	case OPT_STRING:
+		if (text[0] == '\0')
+			return reject(row, text);
+		*(const char **)member = text;
+		return 0;
+	case OPT_LIST:
+		if (text[0] == '\0')
+			return reject(row, text);
+		if (cfg->nb_socket_files == SOCKET_MAX - 1) {
+			fprintf(stderr, "vhost-switch: --%s can be given at most %u times\n",
+				row->name, SOCKET_MAX - 1);
+			return -EINVAL;
+		}
+		cfg->socket_file[cfg->nb_socket_files++] = text;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static const struct option_row *
+find_row(int code)
+{
+	unsigned int i;
+
+	for (i = 0; i < RTE_DIM(option_table); i++) {
+		if (code == ROW_CODE(i) ||
+				(is_short(&option_table[i]) && code == option_table[i].name[0]))
+			return &option_table[i];
+	}
+	return NULL;
+}
+
+static void
+set_defaults(struct config *cfg)
+{
+	unsigned int i;
+
+	memset(cfg, 0, sizeof(*cfg));
+	for (i = 0; i < RTE_DIM(option_table); i++) {
+		if (option_table[i].kind == OPT_NUMBER)
+			*(uint32_t *)RTE_PTR_ADD(cfg, option_table[i].member) =
+				option_table[i].preset;
+	}
+}
+
+/* The table in the form that getopt_long() reads. */
+static void
+fill_getopt(struct option *longs, char *shorts)
+{
+	unsigned int i;
+
+	*shorts++ = ':';
+	for (i = 0; i < RTE_DIM(option_table); i++) {
+		const struct option_row *row = &option_table[i];
+		bool value = row->kind != OPT_FLAG;
+
+		if (is_short(row)) {
+			*shorts++ = row->name[0];
+			if (value)
+				*shorts++ = ':';
+			continue;
+		}
+		longs->name = row->name;
+		longs->has_arg = value ? required_argument : no_argument;
+		longs->flag = NULL;
+		longs->val = ROW_CODE(i);
+		longs++;
+	}
+	*shorts = '\0';
+	memset(longs, 0, sizeof(*longs));
+}
+
+int
+options_find(int argc, char **argv)
+{
+	int i;
+
+	for (i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--") == 0)
+			return i;
+	}
+	return argc;
+}
+
+static int
+check_complete(const struct config *cfg)
+{
+	if (cfg->help)
+		return 0;
+	if (!cfg->port_mask_given) {
+		fprintf(stderr, "vhost-switch: -p is required behind \"--\": it takes %s\n",
+			option_table[0].takes);
+		return -EINVAL;
+	}
+	if (cfg->vm2vm == VM2VM_HARDWARE && cfg->port_mask == 0) {
+		fprintf(stderr, "vhost-switch: --vm2vm 2 takes a NIC with an L2 switch, "
+			"and -p 0x0 gives none\n");
+		return -EINVAL;
+	}
+	if (cfg->dcb != 0 && cfg->port_mask == 0) {
+		fprintf(stderr, "vhost-switch: --dcb %u takes a NIC with VMDQ and DCB, "
+			"and -p 0x0 gives none\n", cfg->dcb);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int
+options_parse(int argc, char **argv, struct config *cfg)
+{
+	struct option longs[RTE_DIM(option_table) + 1];
+	char shorts[2 * RTE_DIM(option_table) + 2];
+	const struct option_row *row;
+	int code;
+
+	set_defaults(cfg);
+	fill_getopt(longs, shorts);
+	optind = 0; /* glibc: start afresh, EAL parses with getopt as well */
+	opterr = 0;
+	while ((code = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+		row = find_row(code == ':' ? optopt : code);
+		if (code == ':' && row != NULL)
+			return reject(row, NULL);
+		if (row == NULL) {
+			/* an unknown option, or a value given to a flag */
+			row = code == '?' ? find_row(optopt) : NULL;
+			if (row != NULL)
+				return reject(row, NULL);
+			fprintf(stderr, "vhost-switch: unknown option '%s', see --help\n",
+				argv[optind - 1]);
+			return -EINVAL;
+		}
+		if (set_option(row, optarg, cfg) < 0)
+			return -EINVAL;
+	}
+	if (optind < argc) {
+		fprintf(stderr, "vhost-switch: '%s' is no option, see --help\n", argv[optind]);
+		return -EINVAL;
+	}
+	if (cfg->tso)
+		cfg->tx_csum = 1; /* virtio 1.1, 5.1.3.1: HOST_TSO needs CSUM */
+	return check_complete(cfg);
+}
+
+void
+options_usage(FILE *out, const char *program)
+{
+	unsigned int i;
+	char call[48];
+
+	fprintf(out, "usage: %s [EAL options] -- -p MASK [application options]\n\n"
+		"Switches Ethernet frames between guests (vhost-user) and a NIC port.\n\n", program);
+	for (i = 0; i < RTE_DIM(option_table); i++) {
+		const struct option_row *row = &option_table[i];
+
+		snprintf(call, sizeof(call), "%s%s%s%s", is_short(row) ? "-" : "--", row->name,
+			row->value ? " " : "", row->value ? row->value : "");
+		fprintf(out, "  %-22s %s\n", call, row->help);
+		if (row->kind == OPT_NUMBER && row->preset >= row->min)
+			fprintf(out, "  %-22s takes %s; default %u\n", "", row->takes, row->preset);
+		else if (row->value != NULL)
+			fprintf(out, "  %-22s takes %s\n", "", row->takes);
+	}
+}

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <linux/virtio_net.h>
+
+#include <rte_malloc.h>
+
+#include "guest/guest.h"
+
+/* By vid, since a ring can become ready before its guest exists and stay so between two lives. */
+static struct guest_rings rings_of_vid[RTE_MAX_VHOST_DEVICE];
+
+int
+guests_init(struct guests *guests, unsigned int nb_workers, unsigned int limit)
+{
+	unsigned int i;
+
+	memset(guests, 0, sizeof(*guests));
+	guests->nb_workers = nb_workers;
+	guests->limit = RTE_MIN(limit, (unsigned int)GUEST_MAX);
+	guests->learned_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (guests->learned_fd < 0)
+		return -errno;
+	pthread_mutex_init(&guests->mutex, NULL);
+	guests->all = calloc(1, sizeof(struct guest_set));
+	if (guests->all == NULL)
+		return -ENOMEM;
+	for (i = 0; i < nb_workers; i++) {
+		guests->of_worker[i] = calloc(1, sizeof(struct guest_set));
+		if (guests->of_worker[i] == NULL)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+void
+guests_close(struct guests *guests)
+{
+	pthread_mutex_lock(&guests->mutex);
+	guests->closing = true;
+	pthread_mutex_unlock(&guests->mutex);
+}
+
+void
+guests_free(struct guests *guests)
+{
+	unsigned int i;
+
+	for (i = 0; i < GUEST_MAX; i++)
+		rte_free(guests->by_id[i]);
+	for (i = 0; i < guests->nb_workers; i++)
+		free(guests->of_worker[i]);
+	free(guests->all);
+	if (guests->learned_fd >= 0)
+		close(guests->learned_fd);
+	guests->learned_fd = -1;
+}
+
+/* A new set of the guests in the table: of one worker, or (worker < 0) of all. */
+static struct guest_set *
+collect(const struct guests *guests, int worker)
+{
+	struct guest_set *set = calloc(1, sizeof(*set) + GUEST_MAX * sizeof(set->guest[0]));
+	unsigned int id;
+
+	if (set == NULL)
+		return NULL;
+	for (id = 0; id < GUEST_MAX; id++) {
+		struct guest *g = guests->by_id[id];
+
+		if (g != NULL && (worker < 0 || g->worker == worker))
+			set->guest[set->n++] = g;
+	}
+	return set;
+}
+
+/*
+ * Make the sets agree with the table for a guest that came to or left this worker, and wait until
+ * no worker uses the old ones. Returns -ENOMEM with nothing changed.
+ */
+static int
+publish(struct guests *guests, uint16_t worker)
+{
+	struct guest_set *all = collect(guests, -1);
+	struct guest_set *some = collect(guests, worker);
+
+	if (all == NULL || some == NULL) {
+		free(all);
+		free(some);
+		return -ENOMEM;
+	}
+	all = __atomic_exchange_n(&guests->all, all, __ATOMIC_ACQ_REL);
+	some = __atomic_exchange_n(&guests->of_worker[worker], some, __ATOMIC_ACQ_REL);
+	rte_rcu_qsbr_synchronize(guests->qsbr, RTE_QSBR_THRID_INVALID);
+	free(all);
+	free(some);
+	return 0;
+}
+
+static uint16_t
+least_loaded_worker(const struct guests *guests)
+{
+	uint16_t w, best = 0;
+
+	for (w = 1; w < guests->nb_workers; w++) {
+		if (guests->of_worker[w]->n < guests->of_worker[best]->n)
+			best = w;
+	}
+	return best;
+}
+
+static struct guest *
+new_guest(const struct guests *guests, int vid, uint16_t id)
+{
+	struct guest *g = rte_zmalloc("guest", sizeof(*g), RTE_CACHE_LINE_SIZE);
+
+	if (g == NULL)
+		return NULL;
+	rte_vhost_get_negotiated_features(vid, &g->features);
+	rte_vhost_get_ifname(vid, g->socket, sizeof(g->socket));
+	g->vid = vid;
+	g->id = id;
+	g->vlan = (uint16_t)(VLAN_TAG_BASE + id);
+	g->worker = least_loaded_worker(guests);
+	g->offload_csum = g->features & RTE_BIT64(VIRTIO_NET_F_GUEST_CSUM);
+	g->offload_tso4 = g->features & RTE_BIT64(VIRTIO_NET_F_GUEST_TSO4);
+	g->mergeable = g->features & RTE_BIT64(VIRTIO_NET_F_MRG_RXBUF);
+	g->rings = &rings_of_vid[vid];
+	return g;
+}
+
+static int
+join_locked(struct guests *guests, int vid)
+{
+	struct guest *g;
+	unsigned int i;
+	uint16_t id = 0;
+
+	if (guests->closing)
+		return -ESHUTDOWN;
+	while (id < guests->limit && guests->by_id[id] != NULL)
+		id++;
+	if (id == guests->limit) {
+		RTE_LOG(ERR, DATA, "guest refused: there can be %u guests and all are connected\n",
+			guests->limit);
+		return -ENOSPC;
+	}
+	g = new_guest(guests, vid, id);
+	if (g == NULL)
+		return -ENOMEM;
+	/* No worker counts for this id now: its last guest left with a grace period. */
+	for (i = 0; i < guests->nb_workers; i++)
+		memset(&guests->counters[i]->guest[id], 0, sizeof(struct guest_counters));
+	__atomic_store_n(&guests->by_id[id], g, __ATOMIC_RELEASE);
+	if (publish(guests, g->worker) < 0) {
+		__atomic_store_n(&guests->by_id[id], NULL, __ATOMIC_RELEASE);
+		rte_free(g);
+		return -ENOMEM;
+	}
+	RTE_LOG(INFO, DATA, "(%u) guest connected by %s, worker %u%s\n", id, g->socket, g->worker,
+		g->mergeable ? ", mergeable" : "");
+	return 0;
+}
+
+int
+guests_join(struct guests *guests, int vid)
+{
+	int ret;
+
+	pthread_mutex_lock(&guests->mutex);
+	ret = join_locked(guests, vid);
+	pthread_mutex_unlock(&guests->mutex);
+	return ret;
+}
+
+static struct guest *
+find_vid(const struct guests *guests, int vid)
+{
+	unsigned int i;
+
+	for (i = 0; i < GUEST_MAX; i++) {
+		if (guests->by_id[i] != NULL && guests->by_id[i]->vid == vid)
+			return guests->by_id[i];
+	}
+	return NULL;
+}
+
+/*
+ * The order matters. The guest leaves the sets first, so after one grace period nobody learns for
+ * it; then its MAC leaves the FDB and its place in the table is cleared, so after a second grace
+ * period nobody sends to it. Without the first, a MAC learned late would stay behind.
+ */
+static void
+leave_locked(struct guests *guests, struct guest *g)
+{
+	int32_t position = -ENOENT;
+
+	__atomic_store_n(&guests->by_id[g->id], NULL, __ATOMIC_RELEASE);
+	while (publish(guests, g->worker) < 0)
+		usleep(1000); /* a guest cannot be kept: wait for memory */
+	if (g->registered)
+		position = fdb_remove(guests->fdb, g->mac);
+	rte_rcu_qsbr_synchronize(guests->qsbr, RTE_QSBR_THRID_INVALID);
+	fdb_reclaim(guests->fdb, position);
+	if (g->steered)
+		uplink_withdraw(guests->uplink, g->id, g->mac);
+	RTE_LOG(INFO, DATA, "(%u) guest left\n", g->id);
+	rte_free(g);
+}
+
+void
+guests_leave(struct guests *guests, int vid)
+{
+	struct guest *g;
+
+	pthread_mutex_lock(&guests->mutex);
+	g = find_vid(guests, vid);
+	if (g != NULL)
+		leave_locked(guests, g);
+	pthread_mutex_unlock(&guests->mutex);
+}
+
+void
+guests_set_ring(int vid, uint16_t vring, bool enabled)
+{
+	struct guest_rings *rings = &rings_of_vid[vid];
+	uint64_t *words = vring & 1 ? rings->tx : rings->rx;
+	uint16_t pair = vring / 2;
+
+	if (pair >= QUEUE_PAIR_MAX)
+		return;
+	if (enabled)
+		__atomic_fetch_or(&words[pair / 64], RTE_BIT64(pair % 64), __ATOMIC_RELEASE);
+	else
+		__atomic_fetch_and(&words[pair / 64], ~RTE_BIT64(pair % 64), __ATOMIC_RELEASE);
+}
+
+void
+guests_clear_rings(int vid)
+{
+	unsigned int i;
+
+	for (i = 0; i < QUEUE_PAIR_WORDS; i++) {
+		__atomic_store_n(&rings_of_vid[vid].rx[i], 0, __ATOMIC_RELEASE);
+		__atomic_store_n(&rings_of_vid[vid].tx[i], 0, __ATOMIC_RELEASE);
+	}
+}
+
+static void
+log_refused(const struct guest *g, const struct rte_ether_addr *mac, const char *why)
+{
+	RTE_LOG(WARNING, DATA, "(%u) MAC_ADDRESS " RTE_ETHER_ADDR_PRT_FMT " refused: %s\n", g->id,
+		RTE_ETHER_ADDR_BYTES(mac), why);
+}
+
+int
+guests_learn(struct guests *guests, struct guest *g, const struct rte_ether_addr *mac)
+{
+	uint64_t key = fdb_key(mac), one = 1;
+	int ret;
+
+	if (!rte_is_valid_assigned_ether_addr(mac)) {
+		if (!g->invalid_logged)
+			log_refused(g, mac, "no unicast address");
+		g->invalid_logged = true;
+		return -EINVAL;
+	}
+	ret = fdb_add(guests->fdb, key, g->id);
+	if (ret < 0) {
+		if (!g->refused)
+			log_refused(g, mac, ret == -EEXIST ? "registered to another guest"
+							   : "the MAC table is full");
+		g->refused = true;
+		return ret;
+	}
+	g->refused = false;
+	g->mac = key;
+	__atomic_store_n(&g->registered, true, __ATOMIC_RELEASE);
+	/* Once in a guest's life. It can only fail when the counter is at its end: readable. */
+	if (write(guests->learned_fd, &one, sizeof(one)) < 0)
+		RTE_LOG(DEBUG, DATA, "(%u) control is awake already\n", g->id);
+	return 0;
+}
+
+void
+guests_program(struct guests *guests)
+{
+	struct rte_ether_addr mac;
+	uint64_t count;
+	unsigned int i;
+	int ret;
+
+	if (read(guests->learned_fd, &count, sizeof(count)) < 0)
+		return;
+	pthread_mutex_lock(&guests->mutex);
+	for (i = 0; i < GUEST_MAX; i++) {
+		struct guest *g = guests->by_id[i];
+
+		if (g == NULL || g->steered || !__atomic_load_n(&g->registered, __ATOMIC_ACQUIRE))
+			continue;
+		guest_mac(g->mac, &mac);
+		ret = uplink_admit(guests->uplink, g->id, g->mac);
+		if (ret < 0)
+			RTE_LOG(ERR, DATA, "(%u) the NIC refused MAC or VLAN: %s\n", g->id,
+				strerror(-ret));
+		g->steered = true;
+		RTE_LOG(INFO, DATA, "(%u) MAC_ADDRESS " RTE_ETHER_ADDR_PRT_FMT
+			" and VLAN_TAG %u registered\n", g->id, RTE_ETHER_ADDR_BYTES(&mac), g->vlan);
+	}
+	pthread_mutex_unlock(&guests->mutex);
+}

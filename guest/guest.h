@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef GUEST_GUEST_H
+#define GUEST_GUEST_H
+
+/**
+ * @file
+ * Guests: the table of those that are connected, their life and death.
+ *
+ * A guest is a virtio-net device whose rings are ready. It is created by the thread that runs
+ * librte_vhost's callbacks ("control" below), read by all workers, and freed by control again.
+ *
+ * Read side. Workers take no lock. They reach guests through the sets and the table of struct
+ * guests, which control replaces under RCU: a worker may use what it found there until its next
+ * quiescent state, which it reports once a round and never while it holds a guest. The vid of a
+ * guest is valid for exactly as long as the guest is: read it where it is used.
+ *
+ * Write side. One mutex covers every change to the table. Control holds it for joining, for
+ * leaving (including the wait for the grace period: no worker ever takes it), and for programming
+ * learned addresses into the uplink. Statistics and telemetry take it to look at guests.
+ *
+ * Learning is the one change that a worker makes: it enters the MAC into the FDB and marks the
+ * guest registered, then wakes control, which gives MAC and VLAN to the NIC.
+ */
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_mbuf.h>
+#include <rte_rcu_qsbr.h>
+#include <rte_vhost.h>
+
+#include "main.h"
+#include "stats/counters.h"
+#include "switch/fdb.h"
+#include "uplink/uplink.h"
+
+/** Queue pairs that a guest can have, librte_vhost's limit (VHOST_MAX_QUEUE_PAIRS). */
+#define QUEUE_PAIR_MAX 128
+#define QUEUE_PAIR_WORDS (QUEUE_PAIR_MAX / 64)
+
+/** The queue pairs of a connection that are enabled, a bit each. Written by control, atomic. */
+struct guest_rings {
+	uint64_t rx[QUEUE_PAIR_WORDS];
+	uint64_t tx[QUEUE_PAIR_WORDS];
+};
+
+/** One guest. Constant while it is published, but for what is marked. */
+struct guest {
+	int vid;		 /**< librte_vhost's handle */
+	uint16_t id;		 /**< device id */
+	uint16_t vlan;		 /**< VLAN_TAG_BASE + id */
+	uint16_t worker;	 /**< index of the worker that polls it */
+	bool offload_csum;	 /**< takes partial checksums (VIRTIO_NET_F_GUEST_CSUM) */
+	bool offload_tso4;	 /**< takes unsegmented TCP over IPv4 */
+	bool mergeable;		 /**< spreads a frame over several buffers */
+	bool registered;	 /**< has a MAC; written once by its worker, release */
+	bool refused;		 /**< its MAC was taken when last seen; its worker's own */
+	bool invalid_logged;	 /**< an invalid source was logged; its worker's own */
+	bool steered;		 /**< its MAC has been given to the uplink; under the mutex */
+	uint64_t mac;		 /**< key of the MAC; written before registered */
+	const struct guest_rings *rings; /**< atomic, may change at any time */
+	uint64_t features;		 /**< negotiated virtio features */
+	char socket[108];		 /**< path that it came by */
+};
+
+/** A set of guests that workers walk; replaced, never changed. */
+struct guest_set {
+	unsigned int n;
+	struct guest *guest[];
+};
+
+/** All guests, and what is needed to let them come and go. */
+struct guests {
+	struct guest *by_id[GUEST_MAX];		   /**< atomic */
+	struct guest_set *all;			   /**< atomic */
+	struct guest_set *of_worker[RTE_MAX_LCORE]; /**< atomic; the guests that a worker polls */
+
+	struct fdb *fdb;
+	struct uplink *uplink;
+	struct rte_rcu_qsbr *qsbr;
+	struct counters *counters[RTE_MAX_LCORE]; /**< one of each worker */
+	unsigned int nb_workers;
+	unsigned int limit; /**< how many guests there can be */
+	int learned_fd;	    /**< eventfd, readable when guests_program() has work */
+	pthread_mutex_t mutex;
+	bool closing; /**< no more guests; under the mutex */
+};
+
+/**
+ * Walk the set bits of a ring mask: ring is the queue pair. The mask is read once a word, a ring
+ * that is disabled meanwhile is no harm: librte_vhost checks under its own lock.
+ */
+#define FOREACH_RING(ring, mask)                                                                   \
+	for (unsigned int w_ = 0; w_ < QUEUE_PAIR_WORDS; w_++)                                     \
+		for (uint64_t b_ = __atomic_load_n(&(mask)[w_], __ATOMIC_RELAXED);                 \
+			b_ != 0 && ((ring) = (uint16_t)(w_ * 64 + rte_ctz64(b_)), true);           \
+			b_ &= b_ - 1)
+
+#ifndef rte_ctz64
+#define rte_ctz64(v) ((unsigned int)__builtin_ctzll(v)) /* DPDK has it from 23.07 on */
+#endif
+
+/**
+ * Make an empty table. Main thread, before workers and sockets.
+ *
+ * @param[out] guests to initialise; counters[], fdb, uplink and qsbr are then set by the caller
+ * @param nb_workers number of workers
+ * @param limit number of guests, at most GUEST_MAX
+ * @return 0 or a negative errno
+ */
+int guests_init(struct guests *guests, unsigned int nb_workers, unsigned int limit);
+
+/**
+ * Refuse guests from now on. Any thread.
+ *
+ * @param guests the table
+ */
+void guests_close(struct guests *guests);
+
+/**
+ * Free the table. Main thread, when workers and sockets are gone. Guests still there are freed.
+ *
+ * @param guests the table
+ */
+void guests_free(struct guests *guests);
+
+/**
+ * Let a guest in: lowest free id, least loaded worker. Control.
+ *
+ * @param guests the table
+ * @param vid librte_vhost's handle of a device whose rings are ready
+ * @return 0, -ENOSPC when there are as many guests as there can be (logged), -ESHUTDOWN after
+ *   guests_close(), -ENOMEM
+ */
+int guests_join(struct guests *guests, int vid);
+
+/**
+ * Let a guest go. When this returns nothing touches it any more, its MAC is free, and the uplink
+ * has forgotten it. Control.
+ *
+ * @param guests the table
+ * @param vid handle that guests_join() took; an unknown one is ignored
+ */
+void guests_leave(struct guests *guests, int vid);
+
+/**
+ * Note that a ring became ready to use or ceased to be. Control, from a callback that holds the
+ * virtqueue's lock: waits for nobody.
+ *
+ * @param vid librte_vhost's handle
+ * @param vring virtqueue index, even: receive, odd: transmit
+ * @param enabled the new state
+ */
+void guests_set_ring(int vid, uint16_t vring, bool enabled);
+
+/**
+ * Forget the rings of a connection that has ended. Control.
+ *
+ * @param vid librte_vhost's handle
+ */
+void guests_clear_rings(int vid);
+
+/**
+ * Learn a guest's MAC. The worker that polls the guest.
+ *
+ * @param guests the table
+ * @param guest a guest that is not registered
+ * @param mac source address of a frame that it sent, inside an Ethernet header
+ * @return 0; -EINVAL when it is no unicast address, -EEXIST when another guest has it, -ENOSPC
+ *   when the FDB is full: the guest is not registered then
+ */
+int guests_learn(struct guests *guests, struct guest *guest, const struct rte_ether_addr *mac);
+
+/**
+ * Give freshly learned MACs to the uplink, and log them. Control loop, when learned_fd is
+ * readable.
+ *
+ * @param guests the table
+ */
+void guests_program(struct guests *guests);
+
+/**
+ * Look up a guest. Worker, until its next quiescent state.
+ *
+ * @param guests the table
+ * @param id device id, any number
+ * @return the guest if it is there and registered, else NULL
+ */
+static inline struct guest *
+guests_find(struct guests *guests, uint16_t id)
+{
+	struct guest *g;
+
+	if (id >= GUEST_MAX)
+		return NULL;
+	g = __atomic_load_n(&guests->by_id[id], __ATOMIC_ACQUIRE);
+	if (g == NULL || !__atomic_load_n(&g->registered, __ATOMIC_ACQUIRE))
+		return NULL;
+	return g;
+}
+
+/**
+ * Write a MAC key as a MAC address.
+ *
+ * @param key from fdb_key()
+ * @param[out] mac the address
+ */
+static inline void
+guest_mac(uint64_t key, struct rte_ether_addr *mac)
+{
+	memcpy(mac->addr_bytes, &key, RTE_ETHER_ADDR_LEN);
+}
+
+/**
+ * Take frames that a guest sends. Worker that polls it.
+ *
+ * @param g the guest
+ * @param ring queue pair
+ * @param pool where mbufs come from
+ * @param[out] frames at least BURST_MAX
+ * @return number of frames
+ */
+static inline uint16_t
+guest_dequeue(const struct guest *g, uint16_t ring, struct rte_mempool *pool,
+	struct rte_mbuf **frames)
+{
+	return rte_vhost_dequeue_burst(g->vid, (uint16_t)(2 * ring + 1), pool, frames, BURST_MAX);
+}
+
+/**
+ * Give frames to a guest; they are copied and stay the caller's. Any worker.
+ *
+ * @param g the guest
+ * @param ring queue pair
+ * @param frames the frames
+ * @param n number of frames, at most BURST_MAX
+ * @return how many of them, from the first on, the guest has now
+ */
+static inline uint16_t
+guest_enqueue(const struct guest *g, uint16_t ring, struct rte_mbuf **frames, uint16_t n)
+{
+	return rte_vhost_enqueue_burst(g->vid, (uint16_t)(2 * ring), frames, n);
+}
+
+#endif /* GUEST_GUEST_H */

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef GUEST_SOCKET_H
+#define GUEST_SOCKET_H
+
+/**
+ * @file
+ * The vhost-user sockets by which guests come, and the virtio features they are offered.
+ *
+ * Main thread only. The callbacks of librte_vhost's own thread go straight to guest.h.
+ */
+
+#include "guest/guest.h"
+#include "main.h"
+
+/**
+ * See that the sockets of a configuration can be made, before anything is started. Prints one
+ * line to stderr when one cannot: path too long or given twice, no socket, or in use by a living
+ * server. Deletes nothing. May run before EAL.
+ *
+ * @param cfg the configuration
+ * @return 0 or a negative errno
+ */
+int sockets_check(const struct config *cfg);
+
+/**
+ * Make the sockets, replacing stale ones, and take guests from now on.
+ *
+ * @param cfg the configuration
+ * @param guests where guests go; must outlive the sockets
+ * @return 0, or a negative errno after a log line; call sockets_close() in both cases
+ */
+int sockets_open(const struct config *cfg, struct guests *guests);
+
+/**
+ * Disconnect all guests, close and remove the sockets. Workers must be gone, or running: not
+ * stopped within a round.
+ */
+void sockets_close(void);
+
+#endif /* GUEST_SOCKET_H */

@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vhost-switch: a virtual Ethernet switch between the virtio-net devices of guests and a NIC port.
+ *
+ * This file is start-up and shut-down, in order. What a frame goes through is in switch/.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <rte_debug.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <rte_malloc.h>
+#include <rte_mbuf.h>
+#include <rte_version.h>
+
+#include "cli/options.h"
+#include "guest/guest.h"
+#include "guest/socket.h"
+#include "main.h"
+#include "stats/stats.h"
+#include "switch/offload.h"
+#include "switch/worker.h"
+#include "uplink/uplink.h"
+
+/* mbufs that each lcore's mempool cache may keep; the cache flushes at 1.5 times this. */
+#define MBUF_CACHE 256
+
+int log_type_config, log_type_data, log_type_uplink;
+
+/* The whole program: every long-lived object has its place here. */
+static struct {
+	struct config cfg;
+	struct uplink uplink;
+	struct uplink_plan plan;
+	struct guests guests;
+	struct switch_ctx sw;
+	struct worker *workers[RTE_MAX_LCORE];
+	unsigned int nb_workers;
+	struct stats_source stats;
+	int signal_fd;
+	int timer_fd;
+} app = { .signal_fd = -1, .timer_fd = -1 };
+
+static void
+register_log_types(void)
+{
+	log_type_config = rte_log_register_type_and_pick_level("vhost-switch.config", RTE_LOG_INFO);
+	log_type_data = rte_log_register_type_and_pick_level("vhost-switch.data", RTE_LOG_INFO);
+	log_type_uplink = rte_log_register_type_and_pick_level("vhost-switch.uplink", RTE_LOG_INFO);
+}
+
+/*
+ * SIGINT and SIGTERM are read from a descriptor by the control loop. Blocked before EAL starts its
+ * threads, they interrupt nobody; one that comes during start-up waits until the loop runs.
+ */
+static int
+catch_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN); /* --stats into a pipe whose reader has gone */
+	app.signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+	return app.signal_fd < 0 ? -errno : 0;
+}
+
+static int
+create_workers(void)
+{
+	bool alone = rte_lcore_count() == 1;
+	unsigned int lcore;
+
+	RTE_LCORE_FOREACH(lcore) {
+		struct worker *w;
+
+		if (lcore == rte_get_main_lcore() && !alone)
+			continue;
+		w = rte_zmalloc_socket("worker", sizeof(*w), RTE_CACHE_LINE_SIZE,
+			(int)rte_lcore_to_socket_id(lcore));
+		if (w == NULL)
+			return -ENOMEM;
+		w->index = app.nb_workers;
+		w->lcore = lcore;
+		w->sw = &app.sw;
+		app.workers[app.nb_workers++] = w;
+	}
+	return 0;
+}
+
+/*
+ * Enough mbufs for the worst moment: all descriptors of the port filled, and each worker with its
+ * batches full, one burst more in hand (of 64 KiB frames with --tso, and one of them in segments)
+ * and its cache full. Guests hold none: their frames are copied.
+ */
+static uint32_t
+mbufs_needed(void)
+{
+	uint32_t burst = BURST_MAX;
+	uint32_t segments = 0;
+
+	if (app.cfg.tso) {
+		burst *= 65536 / RTE_MBUF_DEFAULT_DATAROOM + 2;
+		segments = OFFLOAD_SEGMENTS_MAX;
+	} else if (app.cfg.mergeable) {
+		burst *= 9216 / RTE_MBUF_DEFAULT_DATAROOM + 2;
+	}
+	return uplink_mbufs(&app.uplink) +
+		(app.nb_workers + 1) * (HELD_MAX + 2 * burst + segments + MBUF_CACHE * 3 / 2);
+}
+
+static int
+create_pools(void)
+{
+	uint32_t n = app.cfg.total_num_mbufs ? app.cfg.total_num_mbufs : mbufs_needed();
+
+	app.sw.pool = rte_pktmbuf_pool_create("mbufs", n, MBUF_CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE,
+		(int)rte_socket_id());
+	if (app.sw.pool != NULL && app.cfg.tso) {
+		/* Segments wait in the transmit queues of the port, with a piece or two each. */
+		uint32_t pieces = 4 * uplink_mbufs(&app.uplink) +
+			app.nb_workers * (4 * OFFLOAD_SEGMENTS_MAX + MBUF_CACHE * 3 / 2);
+
+		app.sw.pieces_pool = rte_pktmbuf_pool_create("pieces", pieces, MBUF_CACHE, 0, 0,
+			(int)rte_socket_id());
+	}
+	if (app.sw.pool == NULL || (app.cfg.tso && app.sw.pieces_pool == NULL)) {
+		RTE_LOG(ERR, CONFIG, "no memory for %u mbufs: %s (more hugepages, or a smaller "
+			"--total-num-mbufs?)\n", n, rte_strerror(rte_errno));
+		return -ENOMEM;
+	}
+	RTE_LOG(INFO, CONFIG, "%u mbufs, %u workers, vm2vm %u\n", n, app.nb_workers, app.cfg.vm2vm);
+	return 0;
+}
+
+static int
+create_rcu(void)
+{
+	size_t size = rte_rcu_qsbr_get_memsize(app.nb_workers);
+	unsigned int i;
+
+	app.sw.qsbr = rte_zmalloc("rcu", size, RTE_CACHE_LINE_SIZE);
+	if (app.sw.qsbr == NULL)
+		return -ENOMEM;
+	rte_rcu_qsbr_init(app.sw.qsbr, app.nb_workers);
+	for (i = 0; i < app.nb_workers; i++)
+		rte_rcu_qsbr_thread_register(app.sw.qsbr, i);
+	return 0;
+}
+
+/* Everything that workers, guests and statistics need, before any of them is there. */
+static int
+create_switch(void)
+{
+	unsigned int i;
+	int ret;
+
+	ret = create_workers();
+	if (ret == 0)
+		ret = uplink_open(&app.uplink, &app.plan, &app.cfg, app.nb_workers);
+	if (ret == 0)
+		ret = create_pools();
+	if (ret == 0)
+		ret = create_rcu();
+	if (ret == 0)
+		ret = guests_init(&app.guests, app.nb_workers, app.uplink.guest_limit);
+	if (ret < 0)
+		return ret;
+	app.guests.fdb = fdb_create();
+	app.guests.uplink = &app.uplink;
+	app.guests.qsbr = app.sw.qsbr;
+	for (i = 0; i < app.nb_workers; i++)
+		app.guests.counters[i] = &app.workers[i]->counters;
+	app.sw.cfg = &app.cfg;
+	app.sw.guests = &app.guests;
+	app.sw.uplink = &app.uplink;
+	app.stats = (struct stats_source){ &app.guests, &app.uplink, &app.cfg, app.workers,
+		app.nb_workers };
+	return app.guests.fdb == NULL ? -ENOMEM : telemetry_init(&app.stats);
+}
+
+static int
+start_stats_timer(void)
+{
+	struct itimerspec every = { .it_interval.tv_sec = app.cfg.stats_period,
+		.it_value.tv_sec = app.cfg.stats_period };
+
+	app.timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	if (app.timer_fd < 0 || timerfd_settime(app.timer_fd, 0, &every, NULL) < 0)
+		return -errno;
+	return 0;
+}
+
+/*
+ * The control loop: sleeps until a guest's MAC was learned, statistics are due, or the program is
+ * to end. Runs on the main lcore, or beside it when that one works too.
+ */
+static void *
+control_run(void *arg)
+{
+	enum { SIGNAL, LEARNED, TIMER };
+	struct pollfd fds[] = {
+		[SIGNAL] = { .fd = app.signal_fd, .events = POLLIN },
+		[LEARNED] = { .fd = app.guests.learned_fd, .events = POLLIN },
+		[TIMER] = { .fd = app.timer_fd, .events = POLLIN },
+	};
+	uint64_t ticks;
+
+	for (;;) {
+		if (poll(fds, RTE_DIM(fds), -1) < 0 && errno != EINTR)
+			break;
+		if (fds[LEARNED].revents & POLLIN)
+			guests_program(&app.guests);
+		if (fds[TIMER].revents & POLLIN &&
+				read(app.timer_fd, &ticks, sizeof(ticks)) == sizeof(ticks))
+			stats_print(&app.stats, stdout);
+		if (fds[SIGNAL].revents & POLLIN)
+			break;
+	}
+	__atomic_store_n(&app.sw.stop, true, __ATOMIC_RELAXED);
+	return arg;
+}
+
+#if RTE_VERSION < RTE_VERSION_NUM(23, 7, 0, 0)
+static int
+start_control_thread(pthread_t *thread)
+{
+	return rte_ctrl_thread_create(thread, "control", NULL, control_run, NULL);
+}
+#else
+static uint32_t
+control_entry(void *arg)
+{
+	control_run(arg);
+	return 0;
+}
+
+static int
+start_control_thread(pthread_t *thread)
+{
+	rte_thread_t id;
+	int ret = rte_thread_create_control(&id, "control", control_entry, NULL);
+
+	*thread = (pthread_t)id.opaque_id;
+	return ret;
+}
+#endif
+
+/* Switch until a signal comes. */
+static int
+run(void)
+{
+	pthread_t control;
+	unsigned int i;
+	int ret;
+
+	if (app.workers[0]->lcore == rte_get_main_lcore()) {
+		ret = start_control_thread(&control);
+		if (ret != 0)
+			return ret;
+		worker_run(app.workers[0]);
+		pthread_join(control, NULL);
+		return 0;
+	}
+	for (i = 0; i < app.nb_workers; i++)
+		rte_eal_remote_launch(worker_run, app.workers[i], app.workers[i]->lcore);
+	control_run(NULL);
+	rte_eal_mp_wait_lcore();
+	return 0;
+}
+
+/* When all is stopped no mbuf may be missing. */
+static int
+check_pool(const struct rte_mempool *pool)
+{
+	unsigned int in = rte_mempool_avail_count(pool);
+
+	if (in == pool->size) {
+		RTE_LOG(INFO, CONFIG, "all %u mbufs are back in pool %s\n", in, pool->name);
+		return 0;
+	}
+	RTE_LOG(ERR, CONFIG, "%u of %u mbufs are missing in pool %s\n", pool->size - in, pool->size,
+		pool->name);
+	return -EBUSY;
+}
+
+/* The way back, from wherever start-up got to. Workers have ended. */
+static int
+tear_down(void)
+{
+	unsigned int i;
+	int ret = 0;
+
+	telemetry_stop();
+	if (app.guests.all != NULL)
+		guests_close(&app.guests);
+	sockets_close();
+	uplink_close(&app.uplink);
+	if (app.sw.pool != NULL)
+		ret = check_pool(app.sw.pool);
+	if (app.sw.pieces_pool != NULL && check_pool(app.sw.pieces_pool) < 0)
+		ret = -EBUSY;
+	if (app.guests.all != NULL)
+		guests_free(&app.guests);
+	fdb_free(app.guests.fdb);
+	rte_free(app.sw.qsbr);
+	for (i = 0; i < app.nb_workers; i++)
+		rte_free(app.workers[i]);
+	rte_mempool_free(app.sw.pieces_pool);
+	rte_mempool_free(app.sw.pool);
+	return ret;
+}
+
+static int
+start(void)
+{
+	int ret = create_switch();
+
+	if (ret == 0)
+		ret = start_stats_timer();
+	if (ret == 0)
+		ret = uplink_start(&app.uplink, &app.plan, &app.cfg, app.sw.pool);
+	if (ret == 0)
+		ret = sockets_open(&app.cfg, &app.guests);
+	return ret;
+}
+
+/* --help anywhere asks for this program's usage, since EAL's own does not mention it. */
+static bool
+wants_help(int argc, char **argv)
+{
+	int i;
+
+	for (i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return true;
+	}
+	return false;
+}
+
+int
+main(int argc, char **argv)
+{
+	int split = options_find(argc, argv);
+	int ret;
+
+	if (wants_help(split, argv)) {
+		options_usage(stdout, argv[0]);
+		return EXIT_SUCCESS;
+	}
+	if (split == argc) {
+		char *none[] = { argv[0], NULL };
+
+		ret = options_parse(1, none, &app.cfg);
+	} else {
+		ret = options_parse(argc - split, argv + split, &app.cfg);
+	}
+	if (ret == 0 && app.cfg.help) {
+		options_usage(stdout, argv[0]);
+		return EXIT_SUCCESS;
+	}
+	if (ret < 0 || sockets_check(&app.cfg) < 0 || catch_signals() < 0)
+		return EXIT_FAILURE;
+
+	register_log_types();
+	ret = rte_eal_init(split, argv);
+	if (ret < 0) {
+		fprintf(stderr, "vhost-switch: EAL cannot start: %s\n", rte_strerror(rte_errno));
+		return EXIT_FAILURE;
+	}
+	ret = start();
+	if (ret == 0)
+		ret = run();
+	if (tear_down() < 0)
+		ret = -EBUSY;
+	rte_eal_cleanup();
+	return ret == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef MAIN_H
+#define MAIN_H
+
+/**
+ * @file
+ * What every room shares: the limits, the configuration and the log types.
+ *
+ * The configuration is filled once by cli/, before EAL starts, and only read from then on, by
+ * any thread.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_log.h>
+
+/**
+ * Frames taken from a ring at once. 32 is what librte_vhost moves in one call
+ * (MAX_PKT_BURST in its virtio_net.c): a longer burst would be cut there.
+ */
+#define BURST_MAX 32
+
+/** Guests at once where steering is in software. A NIC's VMDQ pools may allow fewer. */
+#define GUEST_MAX 128
+
+/** Guest n is reached from the uplink with VLAN tag VLAN_TAG_BASE + n. */
+#define VLAN_TAG_BASE 1000
+
+/** Sockets given with --socket-file, and the one of --dev-basename. */
+#define SOCKET_MAX 64
+
+/** Where traffic from one guest to another goes (--vm2vm). */
+enum vm2vm_mode {
+	VM2VM_UPLINK,	/**< to the NIC, like everything else */
+	VM2VM_SOFTWARE, /**< straight to the other guest's ring */
+	VM2VM_HARDWARE, /**< through the L2 switch inside the NIC */
+};
+
+/** The command line, checked. Numbers are unsigned so that one parser serves all of them. */
+struct config {
+	uint64_t port_mask;	  /**< -p; 0: no uplink */
+	bool port_mask_given;	  /**< -p was there */
+	bool promiscuous;	  /**< -P */
+	const char *dev_basename; /**< --dev-basename, NULL: not given */
+	const char *socket_file[SOCKET_MAX];
+	unsigned int nb_socket_files;
+	bool client;
+	uint32_t vm2vm; /**< enum vm2vm_mode */
+	uint32_t mergeable;
+	uint32_t stats_period; /**< seconds, 0: off */
+	uint32_t rx_retry;
+	uint32_t rx_retry_num;
+	uint32_t rx_retry_delay; /**< microseconds */
+	uint32_t vlan_strip;
+	uint32_t tso;
+	uint32_t tx_csum;
+	uint32_t dcb; /**< traffic classes per guest: 0, 4 or 8 */
+	uint32_t total_num_mbufs; /**< 0: computed */
+	bool help;
+};
+
+/** @name Log types: the prefix of a line is the name after RTE_LOGTYPE_. */
+/**@{*/
+extern int log_type_config, log_type_data, log_type_uplink;
+#define RTE_LOGTYPE_CONFIG log_type_config
+#define RTE_LOGTYPE_DATA log_type_data
+#define RTE_LOGTYPE_UPLINK log_type_uplink
+/**@}*/
+
+#endif /* MAIN_H */

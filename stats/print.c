@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <inttypes.h>
+#include <unistd.h>
+
+#include "stats/stats.h"
+
+void
+stats_guest(const struct stats_source *src, uint16_t id, struct guest_counters *sum)
+{
+	unsigned int i;
+
+	memset(sum, 0, sizeof(*sum));
+	for (i = 0; i < src->nb_workers; i++)
+		counters_add_guest(sum, &src->workers[i]->counters.guest[id]);
+}
+
+void
+stats_uplink(const struct stats_source *src, struct uplink_counters *sum)
+{
+	unsigned int i;
+
+	memset(sum, 0, sizeof(*sum));
+	for (i = 0; i < src->nb_workers; i++)
+		counters_add_uplink(sum, &src->workers[i]->counters.uplink);
+}
+
+static void
+print_guest(const struct stats_source *src, uint16_t id, FILE *out)
+{
+	struct guest_counters sum;
+	struct guest_totals t;
+
+	stats_guest(src, id, &sum);
+	t = counters_totals(&sum);
+	fprintf(out, "Statistics for device %u ------------------------------\n"
+		"TX total:      %20" PRIu64 "\n"
+		"TX dropped:    %20" PRIu64 "\n"
+		"TX successful: %20" PRIu64 "\n"
+		"RX total:      %20" PRIu64 "\n"
+		"RX dropped:    %20" PRIu64 "\n"
+		"RX successful: %20" PRIu64 "\n",
+		id, t.tx_total, t.tx_dropped, t.tx_ok, t.rx_total, t.rx_dropped, t.rx_ok);
+}
+
+void
+stats_print(const struct stats_source *src, FILE *out)
+{
+	uint16_t id;
+
+	if (isatty(fileno(out)))
+		fputs("\033[2J\033[H", out); /* ECMA-48: erase in page, cursor home */
+	fprintf(out, "Device statistics =====================================\n");
+	pthread_mutex_lock(&src->guests->mutex);
+	for (id = 0; id < GUEST_MAX; id++) {
+		if (src->guests->by_id[id] != NULL)
+			print_guest(src, id, out);
+	}
+	pthread_mutex_unlock(&src->guests->mutex);
+	fprintf(out, "=======================================================\n");
+	fflush(out);
+}

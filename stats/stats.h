@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef STATS_STATS_H
+#define STATS_STATS_H
+
+/**
+ * @file
+ * Showing what was counted: the table that --stats prints, and the telemetry commands.
+ *
+ * Nothing of this is on the way of a frame. Guests are looked at under the guest table's mutex,
+ * counters are read while workers write them.
+ */
+
+#include <stdio.h>
+
+#include "switch/worker.h"
+
+/** What there is to show. */
+struct stats_source {
+	struct guests *guests;
+	const struct uplink *uplink;
+	const struct config *cfg;
+	struct worker *const *workers;
+	unsigned int nb_workers;
+};
+
+/**
+ * Print the table of --stats. Control loop.
+ *
+ * @param src what to show
+ * @param out where to; a terminal is cleared first, anything else gets no control codes
+ */
+void stats_print(const struct stats_source *src, FILE *out);
+
+/**
+ * Add up a guest's counters. Any thread.
+ *
+ * @param src what to show
+ * @param id device id
+ * @param[out] sum its counters over all workers
+ */
+void stats_guest(const struct stats_source *src, uint16_t id, struct guest_counters *sum);
+
+/**
+ * Add up the uplink's counters. Any thread.
+ *
+ * @param src what to show
+ * @param[out] sum its counters over all workers
+ */
+void stats_uplink(const struct stats_source *src, struct uplink_counters *sum);
+
+/**
+ * Register the commands /vhost-switch/guests, /stats, /fdb and /port. Main thread, once.
+ *
+ * @param src what to show; must stay where it is
+ * @return 0 or a negative errno
+ */
+int telemetry_init(const struct stats_source *src);
+
+/** Answer with nothing from now on. Main thread, before the source is torn down. */
+void telemetry_stop(void);
+
+#endif /* STATS_STATS_H */

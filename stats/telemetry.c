@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <stdlib.h>
+
+#include <rte_telemetry.h>
+#include <rte_version.h>
+
+#include "stats/stats.h"
+
+/*
+ * Guests are keys of dictionaries, by device id: one guest with all that is known of it. With a
+ * parameter a command shows that guest alone, which always fits one answer.
+ *
+ * Older releases of rte_telemetry call unsigned numbers u64, newer ones uint.
+ */
+#if RTE_VERSION < RTE_VERSION_NUM(23, 3, 0, 0)
+#define add_number rte_tel_data_add_dict_u64
+#else
+#define add_number rte_tel_data_add_dict_uint
+#endif
+
+static const struct stats_source *source;
+static pthread_mutex_t source_lock = PTHREAD_MUTEX_INITIALIZER;
+
+#define MAC_TEXT_LEN 18
+
+static void
+mac_text(const struct guest *g, char *text)
+{
+	struct rte_ether_addr mac;
+
+	guest_mac(g->mac, &mac);
+	snprintf(text, MAC_TEXT_LEN, RTE_ETHER_ADDR_PRT_FMT, RTE_ETHER_ADDR_BYTES(&mac));
+}
+
+static unsigned int
+count_rings(const uint64_t *words)
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i < QUEUE_PAIR_WORDS; i++)
+		n += (unsigned int)__builtin_popcountll(
+			__atomic_load_n(&words[i], __ATOMIC_RELAXED));
+	return n;
+}
+
+static void
+describe_guest(const struct guest *g, struct rte_tel_data *d)
+{
+	bool registered = __atomic_load_n(&g->registered, __ATOMIC_ACQUIRE);
+	char mac[MAC_TEXT_LEN] = "";
+
+	if (registered)
+		mac_text(g, mac);
+	rte_tel_data_start_dict(d);
+	rte_tel_data_add_dict_string(d, "state",
+		registered ? "registered" : g->refused ? "refused" : "ready");
+	rte_tel_data_add_dict_string(d, "mac", mac);
+	add_number(d, "vlan", g->vlan);
+	add_number(d, "worker", g->worker);
+	add_number(d, "rx_rings", count_rings(g->rings->rx));
+	add_number(d, "tx_rings", count_rings(g->rings->tx));
+	add_number(d, "features", g->features);
+	rte_tel_data_add_dict_string(d, "socket", g->socket);
+}
+
+static void
+add_drops(struct rte_tel_data *d, const char *prefix, const struct drop_reason *reason,
+	const uint64_t *count, unsigned int n)
+{
+	char name[RTE_TEL_MAX_STRING_LEN];
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "%s%s", prefix, reason[i].name);
+		add_number(d, name, count[i]);
+	}
+}
+
+static void
+count_guest(const struct guest *g, struct rte_tel_data *d)
+{
+	struct guest_counters sum;
+	struct guest_totals t;
+
+	stats_guest(source, g->id, &sum);
+	t = counters_totals(&sum);
+	rte_tel_data_start_dict(d);
+	add_number(d, "tx_total", t.tx_total);
+	add_number(d, "tx_dropped", t.tx_dropped);
+	add_number(d, "tx_successful", t.tx_ok);
+	add_number(d, "rx_total", t.rx_total);
+	add_number(d, "rx_dropped", t.rx_dropped);
+	add_number(d, "rx_successful", t.rx_ok);
+	add_drops(d, "tx_drop_", tx_drop_reason, sum.tx_drop, TX_DROP_MAX);
+	add_drops(d, "rx_drop_", rx_drop_reason, sum.rx_drop, RX_DROP_MAX);
+}
+
+/* One dictionary of a guest each, by id; with a parameter that guest's alone. */
+static int
+each_guest(const char *params, struct rte_tel_data *d,
+	void (*fill)(const struct guest *g, struct rte_tel_data *d))
+{
+	struct rte_tel_data *one;
+	unsigned long only = ULONG_MAX;
+	char key[8];
+	int ret = 0;
+	unsigned int id;
+
+	if (params != NULL && params[0] != '\0') {
+		only = strtoul(params, NULL, 10);
+		if (only >= GUEST_MAX)
+			return -EINVAL;
+	}
+	pthread_mutex_lock(&source->guests->mutex);
+	if (only != ULONG_MAX && source->guests->by_id[only] != NULL)
+		fill(source->guests->by_id[only], d);
+	else
+		rte_tel_data_start_dict(d);
+	for (id = 0; id < GUEST_MAX && only == ULONG_MAX && ret == 0; id++) {
+		if (source->guests->by_id[id] == NULL)
+			continue;
+		one = rte_tel_data_alloc();
+		if (one == NULL) {
+			ret = -ENOMEM;
+			break;
+		}
+		fill(source->guests->by_id[id], one);
+		snprintf(key, sizeof(key), "%u", id);
+		ret = rte_tel_data_add_dict_container(d, key, one, 0);
+		if (ret < 0)
+			rte_tel_data_free(one);
+	}
+	pthread_mutex_unlock(&source->guests->mutex);
+	return ret;
+}
+
+static int
+answer_guests(const char *params, struct rte_tel_data *d)
+{
+	return each_guest(params, d, describe_guest);
+}
+
+static int
+answer_stats(const char *params, struct rte_tel_data *d)
+{
+	return each_guest(params, d, count_guest);
+}
+
+static int
+answer_fdb(const char *params, struct rte_tel_data *d)
+{
+	const struct guest *g;
+	char mac[MAC_TEXT_LEN];
+	unsigned int id;
+
+	RTE_SET_USED(params);
+	rte_tel_data_start_dict(d);
+	pthread_mutex_lock(&source->guests->mutex);
+	for (id = 0; id < GUEST_MAX; id++) {
+		g = source->guests->by_id[id];
+		if (g == NULL || !__atomic_load_n(&g->registered, __ATOMIC_ACQUIRE))
+			continue;
+		mac_text(g, mac);
+		add_number(d, mac, id);
+	}
+	pthread_mutex_unlock(&source->guests->mutex);
+	return 0;
+}
+
+static int
+answer_port(const char *params, struct rte_tel_data *d)
+{
+	const struct uplink *up = source->uplink;
+	struct uplink_counters sum;
+	struct rte_eth_link link = { 0 };
+
+	RTE_SET_USED(params);
+	rte_tel_data_start_dict(d);
+	rte_tel_data_add_dict_string(d, "present", up->present ? "yes" : "no");
+	if (!up->present)
+		return 0;
+	stats_uplink(source, &sum);
+	rte_eth_link_get_nowait(up->port, &link);
+	add_number(d, "port", up->port);
+	rte_tel_data_add_dict_string(d, "steering", up->steering->name);
+	rte_tel_data_add_dict_string(d, "link", link.link_status ? "up" : "down");
+	add_number(d, "guest_limit", up->guest_limit);
+	add_number(d, "rx_queues", up->nb_rxq);
+	add_number(d, "tx_queues", up->nb_txq);
+	add_number(d, "rx", sum.rx);
+	add_number(d, "tx_successful", sum.tx_ok);
+	add_number(d, "tx_dropped", sum.tx_drop);
+	add_drops(d, "rx_drop_", uplink_drop_reason, sum.rx_drop, UPLINK_DROP_MAX);
+	return 0;
+}
+
+static const struct {
+	const char *command, *help;
+	int (*answer)(const char *params, struct rte_tel_data *d);
+} commands[] = {
+	{ "/vhost-switch/guests", "Connected guests. Parameter: device id, optional", answer_guests },
+	{ "/vhost-switch/stats", "Counters and drop reasons. Parameter: device id, optional",
+	  answer_stats },
+	{ "/vhost-switch/fdb", "Learned MAC addresses and the device ids they belong to", answer_fdb },
+	{ "/vhost-switch/port", "The uplink and its counters", answer_port },
+};
+
+static int
+on_command(const char *command, const char *params, struct rte_tel_data *d)
+{
+	unsigned int i;
+	int ret = -ESHUTDOWN;
+
+	pthread_mutex_lock(&source_lock);
+	for (i = 0; i < RTE_DIM(commands) && source != NULL; i++) {
+		if (strcmp(command, commands[i].command) == 0)
+			ret = commands[i].answer(params, d);
+	}
+	pthread_mutex_unlock(&source_lock);
+	return ret;
+}
+
+int
+telemetry_init(const struct stats_source *src)
+{
+	unsigned int i;
+	int ret;
+
+	source = src;
+	for (i = 0; i < RTE_DIM(commands); i++) {
+		ret = rte_telemetry_register_cmd(commands[i].command, on_command, commands[i].help);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+void
+telemetry_stop(void)
+{
+	pthread_mutex_lock(&source_lock);
+	source = NULL;
+	pthread_mutex_unlock(&source_lock);
+}

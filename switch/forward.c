@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <rte_branch_prediction.h>
+#include <rte_ether.h>
+
+#include "switch/offload.h"
+#include "switch/vlan.h"
+#include "switch/worker.h"
+
+static const struct rte_ether_hdr *
+ether(const struct rte_mbuf *m)
+{
+	return rte_pktmbuf_mtod(m, const struct rte_ether_hdr *);
+}
+
+static bool
+is_runt(const struct rte_mbuf *m)
+{
+	return rte_pktmbuf_data_len(m) < sizeof(struct rte_ether_hdr);
+}
+
+/*
+ * Send a frame to the NIC. vid is the tag that an untagged frame gets, and with --vm2vm 2 a
+ * tagged one too: it decides where the NIC's switch puts the frame.
+ */
+static void
+to_uplink(struct worker *w, uint16_t sender, uint16_t vid, struct rte_mbuf *m)
+{
+	struct uplink *up = w->sw->uplink;
+
+	if (!up->present) {
+		drop_from_guest(w, sender, TX_DROP_NO_DESTINATION, m);
+		return;
+	}
+	if (!vlan_in_frame(m)) {
+		if (vlan_insert(&m, vid, up->vlan_insert_hw) < 0) {
+			drop_from_guest(w, sender, TX_DROP_NO_MBUF, m);
+			return;
+		}
+	} else if (w->sw->cfg->vm2vm == VM2VM_HARDWARE) {
+		vlan_replace(m, vid);
+	}
+	output_to_uplink(w, m);
+}
+
+/*
+ * Broadcast and multicast. All guests share one mbuf, which librte_vhost only copies from; what a
+ * software offload would edit, and the tag for the NIC, need a copy of their own.
+ */
+static void
+flood(struct worker *w, struct guest *from, struct rte_mbuf *m)
+{
+	const struct guest_set *all = __atomic_load_n(&w->sw->guests->all, __ATOMIC_ACQUIRE);
+	struct rte_mbuf *copy;
+	uint16_t copies = 0;
+	unsigned int i;
+
+	for (i = 0; i < all->n; i++) {
+		struct guest *to = all->guest[i];
+
+		if (to == from || guests_find(w->sw->guests, to->id) != to)
+			continue;
+		copy = m;
+		if (m->ol_flags & OFFLOAD_FLAGS) {
+			copy = rte_pktmbuf_copy(m, w->sw->pool, 0, UINT32_MAX);
+			if (copy == NULL)
+				continue;
+		} else {
+			rte_pktmbuf_refcnt_update(m, 1);
+		}
+		copy->port = FROM_FLOOD;
+		output_to_guest(w, to, copy);
+		copies++;
+	}
+	if (!w->sw->uplink->present) {
+		if (copies == 0) {
+			drop_from_guest(w, from->id, TX_DROP_NO_DESTINATION, m);
+			return;
+		}
+		w->counters.guest[from->id].tx_ok++;
+		rte_pktmbuf_free(m);
+		return;
+	}
+	/* The wire's copy is the one that the sender's counter follows. */
+	copy = m;
+	if (copies > 0) {
+		copy = rte_pktmbuf_copy(m, w->sw->pool, 0, UINT32_MAX);
+		rte_pktmbuf_free(m);
+		if (copy == NULL) {
+			w->counters.guest[from->id].tx_drop[TX_DROP_NO_MBUF]++;
+			return;
+		}
+	}
+	copy->port = from->id;
+	to_uplink(w, from->id, from->vlan, copy);
+}
+
+/* Decide on one frame of a registered guest; owner is who has its destination MAC. */
+static inline void
+switch_frame(struct worker *w, struct guest *from, uint16_t owner, struct rte_mbuf *m)
+{
+	struct guest *to;
+
+	if (unlikely(rte_is_multicast_ether_addr(&ether(m)->dst_addr))) {
+		flood(w, from, m);
+		return;
+	}
+	if (unlikely(owner == from->id)) {
+		drop_from_guest(w, from->id, TX_DROP_TO_SELF, m);
+		return;
+	}
+	to = guests_find(w->sw->guests, owner);
+	if (likely(to != NULL && w->sw->cfg->vm2vm == VM2VM_SOFTWARE))
+		output_to_guest(w, to, m);
+	else
+		to_uplink(w, from->id, to != NULL ? to->vlan : from->vlan, m);
+}
+
+/*
+ * What may be looked at further: long enough, and with the offloads understood. Returns how many
+ * stay; the rest is counted and freed.
+ */
+static uint16_t
+sift(struct worker *w, const struct guest *g, struct rte_mbuf **frames, uint16_t n)
+{
+	uint16_t i, kept = 0;
+
+	for (i = 0; i < n; i++) {
+		struct rte_mbuf *m = frames[i];
+
+		if (unlikely(is_runt(m)))
+			drop_from_guest(w, g->id, TX_DROP_RUNT, m);
+		else if (unlikely(m->ol_flags != 0 && offload_accept(m) < 0))
+			drop_from_guest(w, g->id, TX_DROP_OFFLOAD, m);
+		else {
+			m->port = g->id;
+			frames[kept++] = m;
+		}
+	}
+	return kept;
+}
+
+/* Returns whether the guest is registered now; if not, the burst is counted and freed. */
+static bool
+learn(struct worker *w, struct guest *g, struct rte_mbuf **frames, uint16_t *n)
+{
+	uint16_t i, j;
+	int ret;
+
+	for (i = 0; i < *n; i++) {
+		ret = guests_learn(w->sw->guests, g, &ether(frames[i])->src_addr);
+		if (ret == 0)
+			break;
+		drop_from_guest(w, g->id,
+			ret == -EINVAL ? TX_DROP_SOURCE_INVALID : TX_DROP_MAC_TAKEN, frames[i]);
+	}
+	for (j = i; j < *n; j++)
+		frames[j - i] = frames[j];
+	*n = (uint16_t)(*n - i);
+	return g->registered;
+}
+
+void
+forward_from_guest(struct worker *w, struct guest *g, struct rte_mbuf **frames, uint16_t n)
+{
+	uint64_t key[BURST_MAX];
+	uint16_t owner[BURST_MAX];
+	uint16_t i;
+
+	n = sift(w, g, frames, n);
+	if (unlikely(!g->registered) && !learn(w, g, frames, &n))
+		return;
+	if (w->sw->cfg->vm2vm == VM2VM_UPLINK) {
+		for (i = 0; i < n; i++)
+			to_uplink(w, g->id, g->vlan, frames[i]);
+		return;
+	}
+	for (i = 0; i < n; i++)
+		key[i] = fdb_key(&ether(frames[i])->dst_addr);
+	fdb_lookup_burst(w->sw->guests->fdb, key, n, owner);
+	for (i = 0; i < n; i++)
+		switch_frame(w, g, owner[i], frames[i]);
+}
+
+/* Whom a frame from the NIC is for. On NULL, why not is in *why. */
+static struct guest *
+guest_of(struct worker *w, const struct rte_mbuf *m, uint16_t pool_guest, enum uplink_drop *why)
+{
+	struct guest *g;
+	uint16_t tci;
+
+	if (is_runt(m)) {
+		*why = UPLINK_DROP_RUNT;
+		return NULL;
+	}
+	if (!vlan_of_received(m, &tci)) {
+		*why = UPLINK_DROP_UNTAGGED;
+		return NULL;
+	}
+	/* Below VLAN_TAG_BASE this wraps to an id that no guest has. */
+	g = guests_find(w->sw->guests, (uint16_t)((tci & VLAN_VID_MASK) - VLAN_TAG_BASE));
+	if (g == NULL) {
+		*why = UPLINK_DROP_NO_GUEST;
+		return NULL;
+	}
+	if (!rte_is_multicast_ether_addr(&ether(m)->dst_addr) &&
+			fdb_key(&ether(m)->dst_addr) != g->mac) {
+		*why = UPLINK_DROP_WRONG_MAC;
+		return NULL;
+	}
+	if (pool_guest < GUEST_MAX && g->id != pool_guest) {
+		*why = UPLINK_DROP_WRONG_POOL;
+		return NULL;
+	}
+	return g;
+}
+
+void
+forward_from_uplink(struct worker *w, uint16_t pool_guest, struct rte_mbuf **frames, uint16_t n)
+{
+	struct uplink_counters *count = &w->counters.uplink;
+	enum uplink_drop why = UPLINK_DROP_NO_GUEST;
+	struct guest *g;
+	uint16_t i;
+
+	count->rx += n;
+	for (i = 0; i < n; i++) {
+		g = guest_of(w, frames[i], pool_guest, &why);
+		if (g == NULL) {
+			count->rx_drop[why]++;
+			rte_pktmbuf_free(frames[i]);
+			continue;
+		}
+		if (w->sw->uplink->vlan_strip)
+			vlan_strip(frames[i]);
+		frames[i]->port = FROM_UPLINK;
+		/* Flags of the receive side mean something else on the way out. */
+		frames[i]->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
+		output_to_guest(w, g, frames[i]);
+	}
+}

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <rte_branch_prediction.h>
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+#include <rte_hash_crc.h>
+#include <rte_net.h>
+
+#include "switch/offload.h"
+#include "switch/vlan.h"
+#include "switch/worker.h"
+
+/*
+ * A frame longer than this may be more than a guest without mergeable buffers has posted: its
+ * buffers hold 1518 bytes and a tag at least.
+ */
+#define PLAIN_FRAME_MAX (RTE_ETHER_MAX_LEN + RTE_VLAN_HLEN)
+
+/* Count what became of frames whose senders wait for the outcome. */
+static void
+count_senders(struct worker *w, struct rte_mbuf **frames, uint16_t n, uint16_t sent,
+	enum tx_drop why)
+{
+	uint16_t i;
+
+	for (i = 0; i < n; i++) {
+		struct guest_counters *c;
+
+		if (frames[i]->port >= GUEST_MAX)
+			continue; /* from the uplink, or flooded */
+		c = &w->counters.guest[frames[i]->port];
+		if (i < sent)
+			c->tx_ok++;
+		else
+			c->tx_drop[why]++;
+	}
+}
+
+/*
+ * Enqueue, and where asked wait for a full ring. A guest that let all retries pass is not waited
+ * for again until it has taken a frame: one that sleeps must not slow its neighbours down.
+ */
+static uint16_t
+enqueue_patiently(struct worker *w, struct batch *b, uint16_t ring, struct rte_mbuf **frames,
+	uint16_t n)
+{
+	const struct config *cfg = w->sw->cfg;
+	uint16_t sent = guest_enqueue(b->guest, ring, frames, n);
+	uint32_t tries;
+
+	if (unlikely(sent < n && cfg->rx_retry && !b->stalled)) {
+		for (tries = 0; tries < cfg->rx_retry_num && sent < n; tries++) {
+			rte_delay_us_block(cfg->rx_retry_delay);
+			sent += guest_enqueue(b->guest, ring, frames + sent, (uint16_t)(n - sent));
+		}
+	}
+	b->stalled = sent == 0;
+	return sent;
+}
+
+/* Send frames of one ring, in order, and count them. They stay the caller's. */
+static void
+send_ring(struct worker *w, struct batch *b, uint16_t ring, struct rte_mbuf **frames, uint16_t n)
+{
+	struct guest_counters *to = &w->counters.guest[b->guest->id];
+	uint16_t sent;
+
+	for (;;) {
+		sent = enqueue_patiently(w, b, ring, frames, n);
+		to->rx_ok += sent;
+		if (likely(sent == n)) {
+			count_senders(w, frames, n, n, TX_DROP_GUEST_FULL);
+			return;
+		}
+		if (b->guest->mergeable || rte_pktmbuf_pkt_len(frames[sent]) <= PLAIN_FRAME_MAX)
+			break;
+		/* It may be its length and not a full ring: let those behind it try. */
+		to->rx_drop[RX_DROP_TOO_LONG]++;
+		count_senders(w, frames, (uint16_t)(sent + 1), sent, TX_DROP_GUEST_TOO_LONG);
+		frames += sent + 1;
+		n = (uint16_t)(n - sent - 1);
+		if (n == 0)
+			return;
+	}
+	to->rx_drop[RX_DROP_RING_FULL] += (uint16_t)(n - sent);
+	count_senders(w, frames, n, sent, TX_DROP_GUEST_FULL);
+}
+
+/* A number that is the same for all frames of a flow: addresses and, where there are, ports. */
+static uint32_t
+flow_hash(const struct rte_mbuf *m)
+{
+	struct rte_net_hdr_lens lens = { 0 };
+	uint32_t ptype = rte_net_get_ptype(m, &lens, RTE_PTYPE_L2_MASK | RTE_PTYPE_L3_MASK |
+		RTE_PTYPE_L4_MASK);
+	const uint8_t *start = rte_pktmbuf_mtod(m, const uint8_t *);
+	uint32_t hash = rte_hash_crc(start, 2 * RTE_ETHER_ADDR_LEN, 0);
+	uint32_t l3 = lens.l2_len, l4 = l3 + lens.l3_len;
+
+	if (RTE_ETH_IS_IPV4_HDR(ptype) && l4 <= rte_pktmbuf_data_len(m))
+		hash = rte_hash_crc(start + l3 + 12, 8, hash); /* RFC 791: addresses at 12 */
+	else if (RTE_ETH_IS_IPV6_HDR(ptype) && l4 <= rte_pktmbuf_data_len(m))
+		hash = rte_hash_crc(start + l3 + 8, 32, hash); /* RFC 8200: addresses at 8 */
+	switch (ptype & RTE_PTYPE_L4_MASK) {
+	case RTE_PTYPE_L4_TCP:
+	case RTE_PTYPE_L4_UDP:
+		if (l4 + 4 <= rte_pktmbuf_data_len(m))
+			hash = rte_hash_crc(start + l4, 4, hash);
+	}
+	return hash;
+}
+
+/* The enabled receive rings of a guest; at least one entry. */
+static uint16_t
+list_rings(const struct guest *g, uint16_t *rings)
+{
+	uint16_t ring, n = 0;
+
+	FOREACH_RING(ring, g->rings->rx)
+		rings[n++] = ring;
+	if (n == 0) /* being stopped: librte_vhost takes nothing then */
+		rings[n++] = 0;
+	return n;
+}
+
+/* Send finished frames to a guest, spread over its rings by flow. They stay the caller's. */
+static void
+send_finished(struct worker *w, struct batch *b, struct rte_mbuf **frames, uint16_t n)
+{
+	uint16_t rings[QUEUE_PAIR_MAX], ring_of[BURST_MAX];
+	struct rte_mbuf *part[BURST_MAX];
+	uint16_t nb_rings = list_rings(b->guest, rings);
+	uint16_t r, i, k;
+
+	if (likely(nb_rings == 1)) {
+		send_ring(w, b, rings[0], frames, n);
+		return;
+	}
+	for (i = 0; i < n; i++)
+		ring_of[i] = (uint16_t)(flow_hash(frames[i]) % nb_rings);
+	for (r = 0; r < nb_rings; r++) {
+		for (i = 0, k = 0; i < n; i++) {
+			if (ring_of[i] == r)
+				part[k++] = frames[i];
+		}
+		if (k > 0)
+			send_ring(w, b, rings[r], part, k);
+	}
+}
+
+/* Finish one frame in software and send what comes of it. The frame is counted as one. */
+static void
+send_unfinished(struct worker *w, struct batch *b, struct rte_mbuf *m)
+{
+	struct rte_mbuf *out[OFFLOAD_SEGMENTS_MAX];
+	struct guest_counters *to = &w->counters.guest[b->guest->id];
+	uint16_t rings[QUEUE_PAIR_MAX], ring, sender = m->port, sent = 0, now;
+	uint16_t nb_rings = list_rings(b->guest, rings);
+	int n;
+
+	ring = rings[nb_rings == 1 ? 0 : flow_hash(m) % nb_rings];
+	n = offload_finish(m, w->sw->pool, w->sw->pieces_pool, out);
+	if (n < 0) {
+		to->rx_drop[RX_DROP_OFFLOAD]++;
+		if (sender < GUEST_MAX)
+			w->counters.guest[sender].tx_drop[TX_DROP_OFFLOAD]++;
+		return;
+	}
+	do {
+		now = enqueue_patiently(w, b, ring, out + sent, (uint16_t)RTE_MIN(n - sent, BURST_MAX));
+		sent = (uint16_t)(sent + now);
+	} while (now > 0 && sent < n);
+	if (sent == n)
+		to->rx_ok++;
+	else
+		to->rx_drop[RX_DROP_RING_FULL]++;
+	if (sender < GUEST_MAX) {
+		if (sent == n)
+			w->counters.guest[sender].tx_ok++;
+		else
+			w->counters.guest[sender].tx_drop[TX_DROP_GUEST_FULL]++;
+	}
+	rte_pktmbuf_free_bulk(out, (unsigned int)n);
+}
+
+static bool
+any_exceeds(const struct batch *b, bool csum, bool tso4)
+{
+	uint16_t i;
+
+	for (i = 0; i < b->n; i++) {
+		if (offload_exceeds(b->frame[i], csum, tso4))
+			return true;
+	}
+	return false;
+}
+
+void
+output_flush_guest(struct worker *w, struct batch *b)
+{
+	const struct guest *g = b->guest;
+	uint16_t i, from = 0;
+
+	if (unlikely(w->sw->cfg->tx_csum && any_exceeds(b, g->offload_csum, g->offload_tso4))) {
+		for (i = 0; i < b->n; i++) {
+			if (!offload_exceeds(b->frame[i], g->offload_csum, g->offload_tso4))
+				continue;
+			if (i > from)
+				send_finished(w, b, &b->frame[from], (uint16_t)(i - from));
+			rte_pktmbuf_free_bulk(&b->frame[from], (unsigned int)(i - from));
+			send_unfinished(w, b, b->frame[i]);
+			from = (uint16_t)(i + 1);
+		}
+	}
+	if (b->n > from) {
+		send_finished(w, b, &b->frame[from], (uint16_t)(b->n - from));
+		rte_pktmbuf_free_bulk(&b->frame[from], (unsigned int)(b->n - from));
+	}
+	b->n = 0;
+}
+
+/* Hand frames to the NIC and count them; what it does not take is freed. */
+static uint16_t
+transmit(struct worker *w, struct rte_mbuf **frames, uint16_t n)
+{
+	uint16_t sent = 0, ready, now;
+
+	while (sent < n) {
+		/* Pseudo-header checksums and the like; stops at a frame the NIC cannot do. */
+		ready = rte_eth_tx_prepare(w->sw->uplink->port,
+			(uint16_t)(w->index % w->sw->uplink->nb_txq), frames + sent,
+			(uint16_t)(n - sent));
+		now = ready == 0 ? 0 : uplink_transmit(w->sw->uplink, w->index, frames + sent, ready);
+		sent = (uint16_t)(sent + now);
+		if (now < ready || ready == 0)
+			break;
+	}
+	return sent;
+}
+
+/* One frame that the NIC cannot finish. */
+static void
+transmit_unfinished(struct worker *w, struct rte_mbuf *m)
+{
+	struct rte_mbuf *out[OFFLOAD_SEGMENTS_MAX];
+	struct guest_counters *from = &w->counters.guest[m->port];
+	uint16_t sent;
+	int n;
+
+	n = offload_finish(m, w->sw->pool, w->sw->pieces_pool, out);
+	if (n < 0) {
+		from->tx_drop[TX_DROP_OFFLOAD]++;
+		w->counters.uplink.tx_drop++;
+		return;
+	}
+	sent = transmit(w, out, (uint16_t)n);
+	rte_pktmbuf_free_bulk(out + sent, (unsigned int)(n - sent));
+	if (sent == n) {
+		from->tx_ok++;
+		w->counters.uplink.tx_ok++;
+	} else {
+		from->tx_drop[TX_DROP_UPLINK_FULL]++;
+		w->counters.uplink.tx_drop++;
+	}
+}
+
+static void
+transmit_finished(struct worker *w, struct rte_mbuf **frames, uint16_t n)
+{
+	uint16_t sender[BURST_MAX];
+	uint16_t i, sent;
+
+	for (i = 0; i < n; i++)
+		sender[i] = frames[i]->port;
+	sent = transmit(w, frames, n);
+	rte_pktmbuf_free_bulk(frames + sent, (unsigned int)(n - sent));
+	for (i = 0; i < n; i++) {
+		if (i < sent)
+			w->counters.guest[sender[i]].tx_ok++;
+		else
+			w->counters.guest[sender[i]].tx_drop[TX_DROP_UPLINK_FULL]++;
+	}
+	w->counters.uplink.tx_ok += sent;
+	w->counters.uplink.tx_drop += (uint16_t)(n - sent);
+}
+
+void
+output_flush_uplink(struct worker *w)
+{
+	struct batch *b = &w->to_uplink;
+	uint64_t can = w->sw->uplink->tx_offloads;
+	bool csum = (can & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) && (can & RTE_ETH_TX_OFFLOAD_UDP_CKSUM);
+	bool tso4 = csum && (can & RTE_ETH_TX_OFFLOAD_TCP_TSO);
+	uint16_t i, from = 0;
+
+	if (unlikely(w->sw->cfg->tx_csum && any_exceeds(b, csum, tso4))) {
+		for (i = 0; i < b->n; i++) {
+			if (!offload_exceeds(b->frame[i], csum, tso4))
+				continue;
+			transmit_finished(w, &b->frame[from], (uint16_t)(i - from));
+			transmit_unfinished(w, b->frame[i]);
+			from = (uint16_t)(i + 1);
+		}
+	}
+	transmit_finished(w, &b->frame[from], (uint16_t)(b->n - from));
+	b->n = 0;
+}
+
+void
+output_flush(struct worker *w)
+{
+	uint16_t i;
+
+	for (i = 0; i < w->n_dirty; i++) {
+		struct batch *b = &w->to_guest[w->dirty[i]];
+
+		if (b->n > 0)
+			output_flush_guest(w, b);
+		b->listed = false;
+	}
+	w->n_dirty = 0;
+	if (w->to_uplink.n > 0)
+		output_flush_uplink(w);
+	w->held = 0;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SWITCH_VLAN_H
+#define SWITCH_VLAN_H
+
+/**
+ * @file
+ * IEEE 802.1Q tags: reading, inserting, removing and replacing them.
+ *
+ * A tag is either in the frame, or beside it in mbuf->vlan_tci where a NIC has stripped it or is
+ * going to insert it. Worker functions, on frames that nobody else holds (reference count 1).
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_ether.h>
+#include <rte_mbuf.h>
+
+/** The 12 bits of a tag that name the VLAN (IEEE 802.1Q-2018, 9.6). */
+#define VLAN_VID_MASK 0x0fff
+
+/**
+ * Does the frame itself begin with a tag?
+ *
+ * @param m a frame of at least an Ethernet header in its first segment
+ */
+static inline bool
+vlan_in_frame(const struct rte_mbuf *m)
+{
+	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, const struct rte_ether_hdr *);
+
+	return eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_VLAN) &&
+		rte_pktmbuf_data_len(m) >= sizeof(*eth) + sizeof(struct rte_vlan_hdr);
+}
+
+static inline struct rte_vlan_hdr *
+vlan_header(const struct rte_mbuf *m)
+{
+	return rte_pktmbuf_mtod_offset(m, struct rte_vlan_hdr *, sizeof(struct rte_ether_hdr));
+}
+
+/**
+ * Read the tag of a frame that a NIC received.
+ *
+ * @param m a frame of at least an Ethernet header in its first segment
+ * @param[out] tci tag control information, host byte order
+ * @return whether there is a tag
+ */
+static inline bool
+vlan_of_received(const struct rte_mbuf *m, uint16_t *tci)
+{
+	if (m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) {
+		*tci = m->vlan_tci;
+		return true;
+	}
+	if (!vlan_in_frame(m))
+		return false;
+	*tci = rte_be_to_cpu_16(vlan_header(m)->vlan_tci);
+	return true;
+}
+
+/**
+ * Replace the VLAN of a tagged frame, its priority stays.
+ *
+ * @param m a frame for which vlan_in_frame() holds
+ * @param vid the new VLAN
+ */
+static inline void
+vlan_replace(struct rte_mbuf *m, uint16_t vid)
+{
+	struct rte_vlan_hdr *vh = vlan_header(m);
+	uint16_t tci = rte_be_to_cpu_16(vh->vlan_tci);
+
+	vh->vlan_tci = rte_cpu_to_be_16((tci & (uint16_t)~VLAN_VID_MASK) | vid);
+}
+
+/**
+ * Put a tag on an untagged frame.
+ *
+ * @param[in,out] m the frame
+ * @param vid VLAN; the priority is 0
+ * @param by_nic leave it to the NIC's offload
+ * @return 0, or -ENOSPC when there is no room in front of the frame
+ */
+static inline int
+vlan_insert(struct rte_mbuf **m, uint16_t vid, bool by_nic)
+{
+	(*m)->vlan_tci = vid;
+	if (by_nic) {
+		(*m)->ol_flags |= RTE_MBUF_F_TX_VLAN;
+		return 0;
+	}
+	return rte_vlan_insert(m); /* keeps mbuf->l2_len right for the checksum offloads */
+}
+
+/**
+ * Take the tag out of a received frame, if the NIC has not done so.
+ *
+ * @param m the frame
+ */
+static inline void
+vlan_strip(struct rte_mbuf *m)
+{
+	if (!(m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED))
+		rte_vlan_strip(m);
+}
+
+#endif /* SWITCH_VLAN_H */

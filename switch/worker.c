@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <rte_branch_prediction.h>
+#include <rte_rcu_qsbr.h>
+
+#include "switch/worker.h"
+
+/* Empty the batches early when unsegmented TCP (up to 32 mbufs a frame) fills them. */
+static void
+limit_held(struct worker *w)
+{
+	if (unlikely(w->held >= HELD_MAX))
+		output_flush(w);
+}
+
+static uint32_t
+poll_guest(struct worker *w, struct guest *g)
+{
+	struct rte_mbuf *frames[BURST_MAX];
+	uint32_t moved = 0;
+	uint16_t ring, n;
+
+	FOREACH_RING(ring, g->rings->tx) {
+		n = guest_dequeue(g, ring, w->sw->pool, frames);
+		if (n == 0)
+			continue;
+		forward_from_guest(w, g, frames, n);
+		limit_held(w);
+		moved += n;
+	}
+	return moved;
+}
+
+static uint32_t
+poll_queues(struct worker *w, struct uplink_queues queues, uint16_t pool_guest)
+{
+	struct rte_mbuf *frames[BURST_MAX];
+	uint32_t moved = 0;
+	uint16_t i, n;
+
+	for (i = 0; i < queues.count; i++) {
+		n = uplink_receive(w->sw->uplink, (uint16_t)(queues.first + i), frames);
+		if (n == 0)
+			continue;
+		forward_from_uplink(w, pool_guest, frames, n);
+		limit_held(w);
+		moved += n;
+	}
+	return moved;
+}
+
+static uint32_t
+work_round(struct worker *w)
+{
+	const struct guest_set *mine =
+		__atomic_load_n(&w->sw->guests->of_worker[w->index], __ATOMIC_ACQUIRE);
+	bool uplink = w->sw->uplink->present;
+	uint32_t moved = 0;
+	unsigned int i;
+
+	for (i = 0; i < mine->n; i++) {
+		struct guest *g = mine->guest[i];
+
+		moved += poll_guest(w, g);
+		if (uplink)
+			moved += poll_queues(w, uplink_guest_queues(w->sw->uplink, g->id), g->id);
+	}
+	if (uplink && w->index == 0)
+		moved += poll_queues(w, uplink_common_queues(w->sw->uplink), GUEST_MAX);
+	output_flush(w);
+	return moved;
+}
+
+int
+worker_run(void *arg)
+{
+	struct worker *w = arg;
+	struct switch_ctx *sw = w->sw;
+
+	rte_rcu_qsbr_thread_online(sw->qsbr, w->index);
+	RTE_LOG(INFO, DATA, "worker %u runs on lcore %u\n", w->index, w->lcore);
+	while (likely(!__atomic_load_n(&sw->stop, __ATOMIC_RELAXED))) {
+		if (work_round(w) > 0)
+			w->busy_rounds++;
+		w->rounds++;
+		rte_rcu_qsbr_quiescent(sw->qsbr, w->index);
+	}
+	rte_rcu_qsbr_thread_offline(sw->qsbr, w->index);
+	return 0;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <stdio.h>
+
+#include "uplink/uplink.h"
+
+/*
+ * Steering for a NIC without VMDQ: one promiscuous queue for all guests. The switch finds the
+ * guest by VLAN tag (1000 + id: an index, no search) and compares the MAC, which it does after
+ * VMDQ as well. So there is nothing left to do here but to plan the queue.
+ */
+
+static int
+plan_software(struct uplink *up, const struct config *cfg, struct uplink_plan *plan)
+{
+	if (cfg->vm2vm == VM2VM_HARDWARE) {
+		fprintf(stderr, "vhost-switch: --vm2vm 2 takes a NIC with an L2 switch "
+			"(VMDQ loopback), and port %u (%s) has none\n", up->port,
+			plan->info.driver_name);
+		return -ENOTSUP;
+	}
+	if (cfg->dcb != 0) {
+		fprintf(stderr, "vhost-switch: --dcb %u takes a NIC with VMDQ and DCB, "
+			"and port %u (%s) has none\n", cfg->dcb, up->port, plan->info.driver_name);
+		return -ENOTSUP;
+	}
+	if (up->vlan_strip)
+		plan->conf.rxmode.offloads |=
+			RTE_ETH_RX_OFFLOAD_VLAN_STRIP & plan->info.rx_offload_capa;
+	plan->nb_rxq = 1;
+	plan->guest_limit = GUEST_MAX;
+	return 0;
+}
+
+const struct steering steering_software = {
+	.name = "software (the NIC has no VMDQ)",
+	.plan = plan_software,
+};

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <rte_ethdev.h>
+
+#include "switch/fdb.h"
+#include "uplink/uplink.h"
+
+/*
+ * Receive descriptors a queue: 128 with VMDQ, where there may be 128 queues of them, is what fits
+ * four bursts. With one queue for all guests there is room for a longer stall of its worker.
+ */
+#define RXD_POOL 128
+#define RXD_SHARED 1024
+#define TXD 512
+
+/* A jumbo frame as NICs commonly count it: 9000 bytes behind the Ethernet header. */
+#define JUMBO_MTU 9000
+
+#define WANTED_TX_OFFLOADS                                                                         \
+	(RTE_ETH_TX_OFFLOAD_VLAN_INSERT | RTE_ETH_TX_OFFLOAD_MULTI_SEGS)
+#define CSUM_TX_OFFLOADS                                                                           \
+	(RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |                            \
+		RTE_ETH_TX_OFFLOAD_UDP_CKSUM)
+
+/* The port that the mask names. Returns -ENODEV when there is none. */
+static int
+find_port(uint64_t mask)
+{
+	uint16_t port = (uint16_t)__builtin_ctzll(mask);
+
+	if (!rte_eth_dev_is_valid_port(port)) {
+		fprintf(stderr, "vhost-switch: -p takes the mask of an existing port: "
+			"port %u is not there, EAL found %u\n", port, rte_eth_dev_count_avail());
+		return -ENODEV;
+	}
+	return port;
+}
+
+static void
+plan_transmit(struct uplink *up, const struct config *cfg, struct uplink_plan *plan,
+	unsigned int nb_workers)
+{
+	uint64_t wanted = WANTED_TX_OFFLOADS;
+
+	if (cfg->tx_csum)
+		wanted |= CSUM_TX_OFFLOADS;
+	if (cfg->tso)
+		wanted |= RTE_ETH_TX_OFFLOAD_TCP_TSO;
+	up->tx_offloads = wanted & plan->info.tx_offload_capa;
+	up->vlan_insert_hw = up->tx_offloads & RTE_ETH_TX_OFFLOAD_VLAN_INSERT;
+	plan->conf.txmode.offloads = up->tx_offloads;
+
+	up->nb_txq = (uint16_t)RTE_MIN(nb_workers, (unsigned int)plan->info.max_tx_queues);
+	up->txq_shared = up->nb_txq < nb_workers;
+}
+
+static void
+plan_jumbo(struct uplink_plan *plan)
+{
+	if (plan->info.max_mtu < JUMBO_MTU)
+		return;
+	plan->conf.rxmode.mtu = JUMBO_MTU;
+	plan->conf.rxmode.offloads |=
+		RTE_ETH_RX_OFFLOAD_SCATTER & plan->info.rx_offload_capa;
+}
+
+int
+uplink_open(struct uplink *up, struct uplink_plan *plan, const struct config *cfg,
+	unsigned int nb_workers)
+{
+	unsigned int i;
+	int ret;
+
+	memset(up, 0, sizeof(*up));
+	memset(plan, 0, sizeof(*plan));
+	up->guest_limit = GUEST_MAX;
+	if (cfg->port_mask == 0)
+		return 0;
+	ret = find_port(cfg->port_mask);
+	if (ret < 0)
+		return ret;
+	up->port = (uint16_t)ret;
+	ret = rte_eth_dev_info_get(up->port, &plan->info);
+	if (ret < 0) {
+		fprintf(stderr, "vhost-switch: -p takes a working port, port %u says: %s\n",
+			up->port, strerror(-ret));
+		return ret;
+	}
+	up->vlan_strip = cfg->vlan_strip;
+	up->steering = plan->info.max_vmdq_pools > 0 ? &steering_vmdq : &steering_software;
+	ret = up->steering->plan(up, cfg, plan);
+	if (ret < 0)
+		return ret;
+	plan_transmit(up, cfg, plan, nb_workers);
+	if (cfg->mergeable)
+		plan_jumbo(plan);
+	for (i = 0; i < RTE_DIM(up->txq_lock); i++)
+		rte_spinlock_init(&up->txq_lock[i]);
+	up->nb_rxq = plan->nb_rxq;
+	up->nb_rxd = up->pool_queues > 0 ? RXD_POOL : RXD_SHARED;
+	up->nb_txd = TXD;
+	ret = rte_eth_dev_adjust_nb_rx_tx_desc(up->port, &up->nb_rxd, &up->nb_txd);
+	if (ret < 0)
+		fprintf(stderr, "vhost-switch: -p takes a working port, port %u says: %s\n",
+			up->port, strerror(-ret));
+	up->guest_limit = plan->guest_limit;
+	up->present = ret == 0;
+	return ret;
+}
+
+uint32_t
+uplink_mbufs(const struct uplink *up)
+{
+	return (uint32_t)up->nb_rxq * up->nb_rxd + (uint32_t)up->nb_txq * up->nb_txd;
+}
+
+static int
+setup_queues(struct uplink *up, struct uplink_plan *plan, struct rte_mempool *pool)
+{
+	struct rte_eth_rxconf rxconf = plan->info.default_rxconf;
+	struct rte_eth_txconf txconf = plan->info.default_txconf;
+	int socket = rte_eth_dev_socket_id(up->port);
+	uint16_t q;
+	int ret;
+
+	rxconf.offloads = plan->conf.rxmode.offloads;
+	rxconf.rx_drop_en = 1; /* a full pool must not stop the others, 82599 datasheet 7.1.3.2 */
+	txconf.offloads = plan->conf.txmode.offloads;
+	for (q = 0; q < up->nb_rxq; q++) {
+		ret = rte_eth_rx_queue_setup(up->port, q, up->nb_rxd, (unsigned int)socket, &rxconf,
+			pool);
+		if (ret < 0)
+			return ret;
+	}
+	for (q = 0; q < up->nb_txq; q++) {
+		ret = rte_eth_tx_queue_setup(up->port, q, up->nb_txd, (unsigned int)socket, &txconf);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+static void
+log_port(const struct uplink *up, const struct uplink_plan *plan)
+{
+	struct rte_ether_addr mac = { 0 };
+
+	rte_eth_macaddr_get(up->port, &mac);
+	RTE_LOG(INFO, UPLINK, "port %u (%s) " RTE_ETHER_ADDR_PRT_FMT ": steering by %s, "
+		"%u guests at most, VLAN insert by %s\n", up->port, plan->info.driver_name,
+		RTE_ETHER_ADDR_BYTES(&mac), up->steering->name, up->guest_limit,
+		up->vlan_insert_hw ? "the NIC" : "software");
+}
+
+int
+uplink_start(struct uplink *up, struct uplink_plan *plan, const struct config *cfg,
+	struct rte_mempool *pool)
+{
+	int ret;
+
+	if (!up->present)
+		return 0;
+	ret = rte_eth_dev_configure(up->port, up->nb_rxq, up->nb_txq, &plan->conf);
+	if (ret == 0)
+		ret = setup_queues(up, plan, pool);
+	if (ret == 0)
+		ret = rte_eth_dev_start(up->port);
+	if (ret == 0 && up->steering->started != NULL)
+		ret = up->steering->started(up);
+	if (ret < 0) {
+		RTE_LOG(ERR, UPLINK, "cannot start port %u: %s\n", up->port, strerror(-ret));
+		return ret;
+	}
+	/* Software steering has to see every guest's MAC, and the NIC knows none of them. */
+	if (cfg->promiscuous || up->steering == &steering_software) {
+		ret = rte_eth_promiscuous_enable(up->port);
+		if (ret < 0 && ret != -ENOTSUP)
+			RTE_LOG(WARNING, UPLINK, "port %u cannot be promiscuous: %s\n", up->port,
+				strerror(-ret));
+	}
+	log_port(up, plan);
+	return 0;
+}
+
+void
+uplink_close(struct uplink *up)
+{
+	int ret;
+
+	if (!up->present)
+		return;
+	ret = rte_eth_dev_stop(up->port);
+	if (ret < 0)
+		RTE_LOG(ERR, UPLINK, "cannot stop port %u: %s\n", up->port, strerror(-ret));
+	rte_eth_dev_close(up->port);
+	up->present = false;
+}
+
+static void
+key_to_mac(uint64_t key, struct rte_ether_addr *mac)
+{
+	memcpy(mac->addr_bytes, &key, sizeof(mac->addr_bytes));
+}
+
+int
+uplink_admit(struct uplink *up, uint16_t guest, uint64_t key)
+{
+	struct rte_ether_addr mac;
+
+	if (!up->present || up->steering->admit == NULL)
+		return 0;
+	key_to_mac(key, &mac);
+	return up->steering->admit(up, guest, &mac);
+}
+
+void
+uplink_withdraw(struct uplink *up, uint16_t guest, uint64_t key)
+{
+	struct rte_ether_addr mac;
+
+	if (!up->present || up->steering->withdraw == NULL)
+		return;
+	key_to_mac(key, &mac);
+	up->steering->withdraw(up, guest, &mac);
+}
