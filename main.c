@@ -384,6 +384,8 @@ main(int argc, char **argv)
 	ret = start();
 	if (ret == 0)
 		ret = run();
+	else
+		RTE_LOG(ERR, CONFIG, "not started: %s\n", strerror(-ret));
 	if (tear_down() < 0)
 		ret = -EBUSY;
 	rte_eal_cleanup();

@@ -253,7 +253,7 @@ guests_clear_rings(int vid)
 static void
 log_refused(const struct guest *g, const struct rte_ether_addr *mac, const char *why)
 {
-	RTE_LOG(WARNING, DATA, "(%u) MAC_ADDRESS " RTE_ETHER_ADDR_PRT_FMT " refused: %s\n", g->id,
+	RTE_LOG(WARNING, DATA, "(%u) MAC_ADDRESS " MAC_FMT " refused: %s\n", g->id,
 		RTE_ETHER_ADDR_BYTES(mac), why);
 }
 
@@ -308,7 +308,7 @@ guests_program(struct guests *guests)
 			RTE_LOG(ERR, DATA, "(%u) the NIC refused MAC or VLAN: %s\n", g->id,
 				strerror(-ret));
 		g->steered = true;
-		RTE_LOG(INFO, DATA, "(%u) MAC_ADDRESS " RTE_ETHER_ADDR_PRT_FMT
+		RTE_LOG(INFO, DATA, "(%u) MAC_ADDRESS " MAC_FMT
 			" and VLAN_TAG %u registered\n", g->id, RTE_ETHER_ADDR_BYTES(&mac), g->vlan);
 	}
 	pthread_mutex_unlock(&guests->mutex);

@@ -35,6 +35,9 @@
 #include "switch/fdb.h"
 #include "uplink/uplink.h"
 
+/** printf format of a MAC, for RTE_ETHER_ADDR_BYTES(): lower case, as ip(8) writes it. */
+#define MAC_FMT "%02x:%02x:%02x:%02x:%02x:%02x"
+
 /** Queue pairs that a guest can have, librte_vhost's limit (VHOST_MAX_QUEUE_PAIRS). */
 #define QUEUE_PAIR_MAX 128
 #define QUEUE_PAIR_WORDS (QUEUE_PAIR_MAX / 64)

@@ -30,7 +30,7 @@ mac_text(const struct guest *g, char *text)
 	struct rte_ether_addr mac;
 
 	guest_mac(g->mac, &mac);
-	snprintf(text, MAC_TEXT_LEN, RTE_ETHER_ADDR_PRT_FMT, RTE_ETHER_ADDR_BYTES(&mac));
+	snprintf(text, MAC_TEXT_LEN, MAC_FMT, RTE_ETHER_ADDR_BYTES(&mac));
 }
 
 static unsigned int
@@ -151,7 +151,7 @@ static int
 answer_fdb(const char *params, struct rte_tel_data *d)
 {
 	const struct guest *g;
-	char mac[MAC_TEXT_LEN];
+	char mac[MAC_TEXT_LEN], key[8];
 	unsigned int id;
 
 	RTE_SET_USED(params);
@@ -162,7 +162,8 @@ answer_fdb(const char *params, struct rte_tel_data *d)
 		if (g == NULL || !__atomic_load_n(&g->registered, __ATOMIC_ACQUIRE))
 			continue;
 		mac_text(g, mac);
-		add_number(d, mac, id);
+		snprintf(key, sizeof(key), "%u", id); /* a colon may not be in a key */
+		rte_tel_data_add_dict_string(d, key, mac);
 	}
 	pthread_mutex_unlock(&source->guests->mutex);
 	return 0;
@@ -199,11 +200,11 @@ static const struct {
 	const char *command, *help;
 	int (*answer)(const char *params, struct rte_tel_data *d);
 } commands[] = {
-	{ "/vhost-switch/guests", "Connected guests. Parameter: device id, optional", answer_guests },
-	{ "/vhost-switch/stats", "Counters and drop reasons. Parameter: device id, optional",
+	{ "/vhost_switch/guests", "Connected guests. Parameter: device id, optional", answer_guests },
+	{ "/vhost_switch/stats", "Counters and drop reasons. Parameter: device id, optional",
 	  answer_stats },
-	{ "/vhost-switch/fdb", "Learned MAC addresses and the device ids they belong to", answer_fdb },
-	{ "/vhost-switch/port", "The uplink and its counters", answer_port },
+	{ "/vhost_switch/fdb", "Device ids and the MAC addresses learned of them", answer_fdb },
+	{ "/vhost_switch/port", "The uplink and its counters", answer_port },
 };
 
 static int

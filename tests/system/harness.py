@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Starting the real binary, and asking it things."""
+
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+APP = os.environ.get("VHOST_SWITCH", os.path.join(ROOT, "build/app/vhost-switch"))
+
+
+def cpus():
+    """CPUs this process may use: (switch, guests); the same one twice when there is but one."""
+    all_cpus = sorted(os.sched_getaffinity(0))
+    return all_cpus[0], all_cpus[-1]
+
+
+def wait_for(condition, timeout=20, what="the condition"):
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise TimeoutError(f"no sign of {what} in {timeout} s")
+
+
+def hugepages():
+    with open("/proc/meminfo", encoding="ascii") as f:
+        free = re.search(r"HugePages_Free:\s+(\d+)", f.read())
+    return int(free.group(1)) if free else 0
+
+
+def eal_args(prefix, lcores, memory=512, extra=()):
+    args = ["-l", lcores, "--file-prefix", prefix, "--no-pci", *extra]
+    # Sanitizers and machines without hugepages: ordinary memory.
+    return args + ["--no-huge", "-m", str(memory)]
+
+
+class Switch:
+    """A running vhost-switch, in a directory of its own."""
+
+    def __init__(self, *app_args, vdev=(), lcores=None, port="0x0", memory=512, eal=(), cwd=None,
+                 start=True, app=APP, env=None):
+        self.dir = cwd or tempfile.mkdtemp(prefix="vhost-switch-")
+        self.prefix = os.path.basename(self.dir)
+        self.sock = os.path.join(self.dir, "vhost-net")
+        lcores = lcores if lcores is not None else str(cpus()[0])
+        extra = [a for v in vdev for a in ("--vdev", v)] + list(eal)
+        self.args = [app, *eal_args(self.prefix, lcores, memory, extra), "--", "-p", port,
+                     *app_args]
+        self.env = dict(os.environ, **(env or {}))
+        self.lines, self.proc = [], None
+        if start:
+            self.start()
+
+    def start(self):
+        self.proc = subprocess.Popen(self.args, cwd=self.dir, stdout=subprocess.PIPE,
+                                     stderr=subprocess.STDOUT, env=self.env, text=True)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        wait_for(lambda: self.has("worker 0 runs") or self.proc.poll() is not None, 60,
+                 "a running switch")
+        assert self.proc.poll() is None, self.log()
+
+    def _read(self):
+        for line in self.proc.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def log(self):
+        """What it printed, less librte_vhost's account of every message."""
+        return "\n".join(line for line in list(self.lines) if "VHOST_CONFIG" not in line)
+
+    def has(self, text):
+        return any(text in line for line in list(self.lines))
+
+    def wait_log(self, text, timeout=20):
+        wait_for(lambda: self.has(text), timeout, f"'{text}' in the log\n{self.log()}")
+
+    def telemetry(self, command):
+        """Ask over the telemetry socket, as dpdk-telemetry.py does."""
+        path = os.path.join(runtime_dir(), self.prefix, "dpdk_telemetry.v2")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.settimeout(10)
+            s.connect(path)
+            s.recv(4096)
+            s.send(command.encode())
+            return json.loads(s.recv(1 << 20))[command.split(",")[0]]
+
+    def stats(self, guest):
+        return self.telemetry(f"/vhost_switch/stats,{guest}")
+
+    def guests(self):
+        return self.telemetry("/vhost_switch/guests") or {}
+
+    def wait_guests(self, n, timeout=30):
+        wait_for(lambda: len(self.guests()) == n, timeout, f"{n} guests, {self.log()}")
+
+    def stop(self, sig=signal.SIGTERM, timeout=60):
+        """Stop it and check that it left in order: every mbuf back, no socket left."""
+        self.proc.send_signal(sig)
+        code = self.proc.wait(timeout)
+        self.reader.join()
+        assert code == 0, f"exit status {code}\n{self.log()}"
+        assert self.has("mbufs are back in pool mbufs"), self.log()
+        assert not self.has("are missing in pool"), self.log()
+        assert not os.path.exists(self.sock), "socket left behind"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if self.proc is None or self.proc.poll() is not None:
+            if kind is None:
+                assert self.proc is None or self.proc.returncode == 0, self.log()
+            else:
+                print(self.log())
+            return
+        if kind is not None:
+            self.proc.kill()
+            self.proc.wait()
+            print(self.log())
+            return
+        self.stop()
+
+
+def runtime_dir():
+    """Where EAL keeps its files (rte_eal_get_runtime_dir)."""
+    base = "/var/run" if os.getuid() == 0 else os.environ.get("XDG_RUNTIME_DIR", "/tmp")
+    return os.path.join(base, "dpdk")
+
+
+class Wire:
+    """The far end of an uplink: a raw socket on an interface, tags and all.
+
+    kind: what the switch uses, "af_packet", "pcap" (both on a veth pair) or "tap".
+    """
+
+    ETH_TEST = 0x88b5  # IEEE 802 local experimental
+
+    def __init__(self, kind):
+        self.kind = kind
+        tag = f"{os.getpid() % 100000}"
+        self.near, self.far = f"vs{tag}a", f"vs{tag}b"
+        self.port = "0x1"
+        self.sock = None
+        if kind == "tap":
+            self.far = f"vs{tag}t"
+            self.vdev = [f"net_tap0,iface={self.far}"]
+        else:
+            self._ip("link", "add", self.near, "type", "veth", "peer", "name", self.far)
+            for name in (self.near, self.far):
+                self._ip("link", "set", name, "addrgenmode", "none", "up")
+            self.vdev = [f"net_{kind}0,iface={self.near}"]
+
+    @staticmethod
+    def _ip(*args, check=True):
+        subprocess.run(["ip", *args], check=check, stderr=None if check else subprocess.DEVNULL)
+
+    def open(self):
+        """Once the switch runs: a TAP exists only then."""
+        if self.kind == "tap":
+            self._ip("link", "set", self.far, "addrgenmode", "none", "up")
+        self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self.sock.setsockopt(263, 8, 1)  # SOL_PACKET, PACKET_AUXDATA
+        self.sock.bind((self.far, 0))
+        self.sock.settimeout(5)
+        return self
+
+    def send(self, *frames):
+        for frame in frames:
+            self.sock.send(frame)
+
+    def recv(self, n=1, timeout=5):
+        """Frames of the tests that arrive at the far end, with their tags put back."""
+        out, end = [], time.monotonic() + timeout
+        while len(out) < n:
+            self.sock.settimeout(max(0.01, end - time.monotonic()))
+            try:
+                frame, anc, _, addr = self.sock.recvmsg(65536, 256)
+            except TimeoutError:
+                raise TimeoutError(f"{len(out)} of {n} frames came") from None
+            if addr[2] == socket.PACKET_OUTGOING:
+                continue
+            for level, kind, data in anc:
+                if level == 263 and kind == 8:
+                    status, _, _, _, _, tci, tpid = struct.unpack("=IIIHHHH", data[:20])
+                    if status & 0x10:  # TP_STATUS_VLAN_VALID
+                        frame = frame[:12] + struct.pack(">HH", tpid or 0x8100, tci) + frame[12:]
+            ethertype = frame[16:18] if frame[12:14] == b"\x81\x00" else frame[12:14]
+            if struct.unpack(">H", ethertype)[0] == self.ETH_TEST:
+                out.append(frame)
+        return out
+
+    def quiet(self, seconds=0.3):
+        try:
+            got = self.recv(1, seconds)
+        except TimeoutError:
+            return
+        raise AssertionError(f"unexpected: {got[0].hex()}")
+
+    def close(self):
+        if self.sock:
+            self.sock.close()
+        if self.kind != "tap":
+            self._ip("link", "del", self.near, check=False)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()

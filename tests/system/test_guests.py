@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Guest to guest in software (--vm2vm 1), frames compared byte by byte."""
+
+import os
+import time
+
+import pytest
+
+from harness import Switch, wait_for
+from vhostuser import F_MRG_RXBUF, SEND_RARP, Guest
+
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+
+
+def consistent(stats):
+    """Totals add up, and every drop has a reason."""
+    for way in ("tx", "rx"):
+        assert stats[f"{way}_total"] == stats[f"{way}_dropped"] + stats[f"{way}_successful"]
+        reasons = sum(v for k, v in stats.items() if k.startswith(f"{way}_drop_"))
+        assert stats[f"{way}_dropped"] == reasons
+    return stats
+
+
+def introduce(*guests):
+    for guest in guests:
+        guest.announce()
+    time.sleep(0.1)
+    for guest in guests:
+        guest.poll()
+
+
+def test_unicast_both_ways_exact_and_in_order(guests):
+    with Switch() as s:
+        a, b = guests(s, 2)
+        introduce(a, b)
+        for x, y in ((a, b), (b, a)):
+            sent = [x.frame(y, os.urandom(n % 1400 + 1)) for n in range(0, 3000, 10)]
+            got = []
+            for i in range(0, len(sent), 100):  # a receive ring holds 256
+                x.send(sent[i:i + 100])
+                got += y.recv(len(sent[i:i + 100]))
+            assert got == sent
+        consistent(s.stats(1))
+        assert consistent(s.stats(0))["tx_total"] == 301
+        assert s.stats(1)["rx_successful"] == 300
+
+
+def test_registered_line_and_fdb(guests):
+    with Switch() as s:
+        g = guests(s, mac="cc:bb:bb:bb:bb:bb")
+        g.announce()
+        s.wait_log("(0) MAC_ADDRESS cc:bb:bb:bb:bb:bb and VLAN_TAG 1000 registered")
+        assert any(line.startswith("DATA: (0) MAC_ADDRESS") for line in s.lines)
+        assert s.telemetry("/vhost_switch/fdb") == {"0": "cc:bb:bb:bb:bb:bb"}
+
+
+def test_nothing_before_registration(guests):
+    with Switch() as s:
+        a, b = guests(s, 2)
+        a.announce()
+        a.send([a.frame(b, b"too early"), a.frame(BROADCAST, b"too early")])
+        b.quiet()
+        assert consistent(s.stats(0))["tx_drop_no_destination"] == 3
+        b.announce()
+        assert a.recv(1)[0][:6] == b"\xff" * 6
+
+
+def test_tagged_and_short_and_to_self(guests):
+    with Switch() as s:
+        a, b = guests(s, 2)
+        introduce(a, b)
+        tagged = a.frame(b, b"tagged", vlan=77)
+        a.send([b"\x02" * 13, a.frame(a, b"me"), tagged])
+        assert b.recv(1) == [tagged]
+        a.quiet()
+        st = consistent(s.stats(0))
+        assert st["tx_drop_runt"] == 1 and st["tx_drop_to_self"] == 1
+
+
+def test_flood_reaches_every_other_registered_guest(guests):
+    with Switch() as s:
+        members = guests(s, 5)
+        stranger = guests(s)
+        introduce(*members)
+        for dst in (BROADCAST, "01:00:5e:00:00:01"):
+            frames = [members[2].frame(dst, bytes([i])) for i in range(40)]
+            members[2].send(frames)
+            for g in members:
+                if g is not members[2]:
+                    assert g.recv(40) == frames
+        members[2].quiet(0.1)
+        stranger.quiet(0.1)
+        assert consistent(s.stats(2))["tx_dropped"] == 0
+
+
+def test_taken_mac_is_refused_and_accepted_once_free(guests):
+    with Switch() as s:
+        first = guests(s, mac="02:00:00:00:00:aa")
+        second = guests(s, mac="02:00:00:00:00:aa")
+        first.announce()
+        s.wait_log("(0) MAC_ADDRESS 02:00:00:00:00:aa")
+        for _ in range(3):
+            second.announce()
+        s.wait_log("(1) MAC_ADDRESS 02:00:00:00:00:aa refused: registered to another guest")
+        first.quiet(0.1)
+        assert sum("refused" in line for line in s.lines) == 1
+        assert consistent(s.stats(1))["tx_drop_mac_taken"] == 3
+        assert s.guests()["1"]["state"] == "refused"
+        first.close()
+        s.wait_guests(1)
+        second.announce()
+        s.wait_log("(1) MAC_ADDRESS 02:00:00:00:00:aa and VLAN_TAG 1001 registered")
+
+
+@pytest.mark.parametrize("mac", ["01:00:00:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00"])
+def test_source_that_is_no_unicast_is_never_learned(guests, mac):
+    with Switch() as s:
+        g = guests(s, mac=mac)
+        g.announce()
+        assert consistent(s.stats(0))["tx_drop_source_invalid"] == 1
+        assert s.guests()["0"]["state"] == "ready"
+        g.send([g.frame(BROADCAST, src=bytes.fromhex("020000000001"))])
+        s.wait_log("registered")
+
+
+def test_id_and_vlan_are_reused_with_clean_counters(guests):
+    with Switch() as s:
+        a, b, c = guests(s, 3)
+        introduce(a, b, c)
+        b.close()
+        s.wait_log("(1) guest left")
+        d = guests(s)
+        assert s.guests()["1"]["vlan"] == 1001
+        assert consistent(s.stats(1))["tx_total"] == 0
+        introduce(d)
+        a.send([a.frame(d, b"hello")])
+        assert d.recv(1)[0][14:19] == b"hello"
+
+
+def test_full_ring_is_counted_and_hurts_nobody_else(guests):
+    with Switch() as s:
+        a, b = guests(s, 2)
+        lazy = guests(s, rx_buffers=10)
+        introduce(a, b)
+        lazy.send([lazy.frame(a, b"hi")])
+        a.recv(1)
+        a.send([a.frame(lazy, bytes([i])) for i in range(50)])
+        assert len(lazy.recv(10, refill=False)) == 10
+        a.send([a.frame(b, b"still here")])
+        assert b.recv(1)
+        st = consistent(s.stats(2))
+        assert st["rx_successful"] == 10 and st["rx_drop_ring_full"] == 40
+        assert consistent(s.stats(0))["tx_drop_guest_full"] == 40
+
+
+def test_mergeable_jumbo_and_too_long_for_plain(guests):
+    with Switch("--mergeable", "1") as s:
+        a = guests(s, features=F_MRG_RXBUF, buf_len=10000)
+        b = guests(s, features=F_MRG_RXBUF)
+        plain = guests(s)
+        introduce(a, b, plain)
+        jumbo = a.frame(b, os.urandom(8986))
+        a.send([jumbo, jumbo])
+        assert b.recv(2) == [jumbo, jumbo]
+        a.send([a.frame(plain, os.urandom(8986)), a.frame(plain, b"short")])
+        assert plain.recv(1)[0][14:19] == b"short"
+        assert consistent(s.stats(0))["tx_drop_guest_too_long"] == 1
+        assert consistent(s.stats(2))["rx_drop_too_long"] == 1
+
+
+def test_every_enabled_queue_pair_is_polled_and_fed(guests):
+    with Switch() as s:
+        a = guests(s, pairs=4)
+        b = guests(s)
+        introduce(a, b)
+        wait_for(lambda: s.guests()["0"]["tx_rings"] == 4)
+        for pair in range(4):
+            a.send([a.frame(b, bytes([pair]))], pair=pair)
+            assert b.recv(1)[0][14] == pair
+        # UDP flows from different ports spread over the rings; each keeps to one
+        def udp(port):
+            ip = bytes.fromhex("4500001c00000000401100000a0000010a000002")
+            return b.frame(a, ip + port.to_bytes(2, "big") + bytes([0, 9, 0, 8, 0, 0]),
+                           ethertype=0x0800)
+        b.send([udp(p) for p in range(64)] * 2)
+        got = a.recv(128, headers=True)
+        flows = {}
+        for _, frame, pair in got:
+            flows.setdefault(frame[34:36], set()).add(pair)
+        assert all(len(pairs) == 1 for pairs in flows.values())
+        assert len(set.union(*flows.values())) == 4
+
+
+def test_rarp_announces_a_migrated_guest(guests):
+    with Switch() as s:
+        a, b = guests(s, 2)
+        introduce(a)
+        b.u64(SEND_RARP, int.from_bytes(b.mac, "little"))
+        frame = a.recv(1)[0]
+        assert frame[6:12] == b.mac and frame[12:14] == b"\x80\x35"
+        s.wait_log("(1) MAC_ADDRESS")
+
+
+def test_several_sockets_and_dev_basename():
+    s = Switch("--socket-file", "one", "--socket-file", "two", "--dev-basename", "three")
+    with s:
+        gs = []
+        for i, name in enumerate(("one", "two", "three")):
+            gs.append(Guest(os.path.join(s.dir, name), f"02:00:00:00:02:{i:02x}"))
+            s.wait_guests(i + 1)
+        assert not os.path.exists(os.path.join(s.dir, "vhost-net"))
+        introduce(*gs)
+        gs[0].send([gs[0].frame(gs[2], b"across")])
+        assert gs[2].recv(1)[0][14:20] == b"across"
+        for g in gs:
+            g.close()
+
+
+def test_stopped_rings_and_started_again(guests):
+    with Switch() as s:
+        a, b = guests(s, 2)
+        introduce(a, b)
+        b.stop()
+        s.wait_guests(1)
+        a.send([a.frame(b, b"nobody")])
+        b.start()
+        s.wait_guests(2)
+        introduce(b)
+        a.send([a.frame(b, b"back")])
+        assert b.recv(1)[0][14:18] == b"back"
+
+
+def test_limit_of_guests_is_one_clear_line(guests):
+    with Switch(memory=1024) as s:
+        crowd = [Guest(s.sock, f"02:00:00:00:03:{i:02x}", size=64) for i in range(128)]
+        s.wait_guests(128)
+        extra = Guest(s.sock, "02:00:00:00:04:00", size=64)
+        s.wait_log("guest refused: there can be 128 guests and all are connected")
+        extra.close()
+        for g in crowd:
+            g.close()
+        s.wait_guests(0)
+
+
+def test_sixty_four_guests_all_pairs_talk(guests):
+    with Switch(memory=1024) as s:
+        crowd = guests(s, 64)
+        introduce(*crowd)
+        for i, g in enumerate(crowd):
+            g.send([g.frame(to, bytes([i, j])) for j, to in enumerate(crowd) if j != i])
+        for j, g in enumerate(crowd):
+            got = g.recv(63)
+            assert sorted(f[14] for f in got) == [i for i in range(64) if i != j]
+            assert all(f[15] == j for f in got)
+
+
+def test_statistics_into_a_pipe_have_no_control_codes(guests):
+    with Switch("--stats", "1") as s:
+        a, b = guests(s, 2)
+        introduce(a, b)
+        a.send([a.frame(b)] * 7)
+        s.wait_log("Statistics for device 1")
+        wait_for(lambda: any(l.split() == ["RX", "successful:", "7"] for l in list(s.lines)))
+        assert s.has("Device statistics") and "\033" not in s.log()
+
+
+def test_offered_features_follow_the_options(guests):
+    csum, host_tso4, mrg = 1 << 0, 1 << 11, 1 << 15
+    for args, on in (((), 0), (("--tx-csum", "1"), csum), (("--tso", "1"), csum | host_tso4),
+                     (("--mergeable", "1"), mrg)):
+        with Switch(*args) as s:
+            g = guests(s)
+            assert g.offered & (csum | host_tso4 | mrg) == on
+            g.close()
+
+
+def test_partial_checksum_is_completed_for_who_cannot(guests):
+    from scapy.all import IP, TCP, UDP, Ether, raw
+    from vhostuser import F_CSUM, F_GUEST_CSUM
+    with Switch("--tx-csum", "1") as s:
+        a = guests(s, features=F_CSUM)
+        plain, able = guests(s), guests(s, features=F_GUEST_CSUM)
+        introduce(a, plain, able)
+        for l4, off in ((TCP(sport=1, dport=2), 16), (UDP(sport=1, dport=2), 6)):
+            for to in (plain, able):
+                eth = Ether(dst=":".join(f"{b:02x}" for b in to.mac),
+                            src=":".join(f"{b:02x}" for b in a.mac))
+                good = raw(eth / IP(src="10.0.0.1", dst="10.0.0.2") / l4 / (b"data" * 50 + b"x"))
+                at = 34 + off
+                part = good[:at] + b"\x12\x34" + good[at + 2:]  # as a stack that trusts the NIC
+                hdr = bytes([1, 0, 0, 0, 0, 0]) + (34).to_bytes(2, "little") + \
+                    off.to_bytes(2, "little") + bytes(2)
+                a.send([part], hdr=hdr)
+                (got_hdr, got, _), = to.recv(1, headers=True)
+                if to is plain:
+                    assert got_hdr[0] == 0 and got == good
+                else:
+                    assert got_hdr[0] == 1 and got_hdr[6:10] == hdr[6:10]
+                    assert got[:at] == good[:at] and got[at + 2:] == good[at + 2:]
+        for i in range(3):
+            assert consistent(s.stats(i))["tx_dropped"] <= 1
+
+
+def test_unsegmented_tcp_is_segmented_for_who_cannot(guests):
+    from scapy.all import IP, TCP, Ether, raw
+    from vhostuser import F_CSUM, F_HOST_TSO4
+    with Switch("--tso", "1") as s:
+        a = guests(s, features=F_CSUM | F_HOST_TSO4, buf_len=16384)
+        plain = guests(s)
+        introduce(a, plain)
+        data = os.urandom(10000)
+        eth = Ether(dst=":".join(f"{b:02x}" for b in plain.mac),
+                    src=":".join(f"{b:02x}" for b in a.mac))
+        big = raw(eth / IP(src="10.0.0.1", dst="10.0.0.2") / TCP(sport=1, dport=2, seq=7) / data)
+        hdr = bytes([1, 1]) + (54).to_bytes(2, "little") + (1000).to_bytes(2, "little") + \
+            (34).to_bytes(2, "little") + (16).to_bytes(2, "little") + bytes(2)
+        a.send([big], hdr=hdr)
+        got, seq = b"", 7
+        for frame in plain.recv(10):
+            p = Ether(frame)
+            sums = p[IP].chksum, p[TCP].chksum
+            del p[IP].chksum, p[TCP].chksum
+            again = Ether(raw(p))
+            assert sums == (again[IP].chksum, again[TCP].chksum)
+            assert p[TCP].seq == seq
+            seq += 1000
+            got += bytes(p[TCP].payload)
+        assert got == data
+        st = consistent(s.stats(0))
+        assert st["tx_total"] == 2 and st["tx_successful"] >= 1

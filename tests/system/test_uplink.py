@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Guests and the NIC port, exact frames, on each kind of port."""
+
+import os
+import struct
+import time
+
+import pytest
+
+from harness import Switch, Wire
+from test_guests import consistent, introduce
+
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+OUTSIDE = "02:00:00:00:ee:01"
+
+
+@pytest.fixture(params=["af_packet", "tap", "pcap"])
+def wire(request):
+    with Wire(request.param) as w:
+        yield w
+
+
+@pytest.fixture
+def veth():
+    with Wire("af_packet") as w:
+        yield w
+
+
+def tagged(frame, vlan):
+    return frame[:12] + struct.pack(">HH", 0x8100, vlan) + frame[12:]
+
+
+def to_guest(guest, payload, vlan, dst=None):
+    frame = guest.frame(dst or guest, payload, src=bytes.fromhex(OUTSIDE.replace(":", "")))
+    return (frame if vlan is None else tagged(frame, vlan)), frame
+
+
+def test_from_the_nic_by_mac_and_vlan(wire, guests):
+    with Switch(vdev=wire.vdev, port=wire.port) as s:
+        assert s.has("steering by software")
+        a, b = guests(s, 2)
+        wire.open()
+        introduce(a, b)
+        good, bare = to_guest(a, b"right MAC, right VLAN", 1000)
+        wire.send(good)
+        assert a.recv(1) == [bare]
+        for bad in (to_guest(a, b"wrong VLAN", 1001)[0], to_guest(a, b"VLAN of nobody", 5)[0],
+                    to_guest(a, b"no tag", None)[0],
+                    to_guest(a, b"wrong MAC", 1000, dst=OUTSIDE)[0]):
+            wire.send(bad)
+        wire.send(to_guest(b, b"for all of VLAN 1001", 1001, dst=BROADCAST)[0])
+        assert b.recv(1) == [to_guest(b, b"for all of VLAN 1001", 1001, dst=BROADCAST)[1]]
+        a.quiet()
+        b.quiet(0)
+        port = s.telemetry("/vhost_switch/port")
+        assert port["rx_drop_wrong_mac"] == 2 and port["rx_drop_no_guest"] == 1
+        assert port["rx_drop_untagged"] >= 1
+        # priority bits are no part of the VLAN
+        wire.send(to_guest(a, b"priority 5", 1000 | 5 << 13)[0])
+        assert a.recv(1)[0][14:24] == b"priority 5"
+
+
+def test_to_the_nic_with_the_guests_tag(wire, guests):
+    with Switch(vdev=wire.vdev, port=wire.port) as s:
+        a, b = guests(s, 2)
+        wire.open()
+        introduce(a, b)
+        wire.recv(2)
+        frames = [b.frame(OUTSIDE, os.urandom(n)) for n in (1, 60, 500, 1500 - 14)]
+        frames += [b.frame(OUTSIDE, b"own tag", vlan=7)]
+        b.send(frames)
+        assert wire.recv(5) == [tagged(f, 1001) for f in frames[:4]] + frames[4:]
+        # a broadcast: to the other guest bare, to the wire tagged
+        everybody = b.frame(BROADCAST, b"everybody")
+        b.send([everybody])
+        assert a.recv(1) == [everybody]
+        assert wire.recv(1) == [tagged(everybody, 1001)]
+        wire.quiet()
+        st = consistent(s.stats(1))
+        assert st["tx_successful"] == st["tx_total"] == 7
+
+
+def test_strip_off_keeps_the_tag(wire, guests):
+    with Switch("--vlan-strip", "0", vdev=wire.vdev, port=wire.port) as s:
+        a = guests(s)
+        wire.open()
+        introduce(a)
+        frame, _ = to_guest(a, b"keep it", 1000 | 3 << 13)
+        wire.send(frame)
+        assert a.recv(1) == [frame]
+
+
+def test_vm2vm_0_sends_everything_to_the_nic(wire, guests):
+    with Switch("--vm2vm", "0", vdev=wire.vdev, port=wire.port) as s:
+        a, b = guests(s, 2)
+        wire.open()
+        introduce(a, b)
+        wire.recv(2)
+        frames = [a.frame(b, b"neighbour"), a.frame(BROADCAST, b"all"), a.frame(OUTSIDE, b"out")]
+        a.send(frames)
+        assert wire.recv(3) == [tagged(f, 1000) for f in frames]
+        b.quiet()
+
+
+def test_order_and_counts_under_load(veth, guests):
+    with Switch(vdev=veth.vdev, port=veth.port) as s:
+        a = guests(s)
+        veth.open()
+        introduce(a)
+        veth.recv(1)
+        n = 2000
+        for i in range(0, n, 50):
+            a.send([a.frame(OUTSIDE, struct.pack(">I", j)) for j in range(i, i + 50)])
+            assert [struct.unpack(">I", f[18:22])[0] for f in veth.recv(50)] == \
+                list(range(i, i + 50))
+        st = consistent(s.stats(0))
+        assert st["tx_successful"] == n + 1
+        assert s.telemetry("/vhost_switch/port")["tx_successful"] == n + 1
+
+
+def test_partial_checksum_is_completed_for_the_wire(veth, guests):
+    from scapy.all import IP, UDP, Ether, raw
+    from vhostuser import F_CSUM
+    with Switch("--tx-csum", "1", vdev=veth.vdev, port=veth.port) as s:
+        a = guests(s, features=F_CSUM)
+        veth.open()
+        introduce(a)
+        veth.recv(1)
+        # the test's own EtherType in a tag in front would hide it from the parser: UDP then
+        good = raw(Ether(dst=OUTSIDE, src="02:00:00:00:01:00") /
+                   IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1, dport=2) / (b"data" * 30))
+        hdr = bytes([1, 0, 0, 0, 0, 0]) + (34).to_bytes(2, "little") + \
+            (6).to_bytes(2, "little") + bytes(2)
+        a.send([good[:40] + b"\xde\xad" + good[42:]], hdr=hdr)
+        veth.ETH_TEST = 0x0800
+        assert veth.recv(1) == [tagged(good, 1000)]
+
+
+def test_null_port_runs(guests):
+    with Switch(vdev=["net_null0,no-rx=1"], port="0x1") as s:
+        a = guests(s)
+        introduce(a)
+        a.send([a.frame(OUTSIDE, b"x")] * 100)
+        assert consistent(s.stats(0))["tx_successful"] == 101
+
+
+def test_historical_command_line(tmp_path):
+    """-c MASK -n 4 --socket-mem ... as in 2016, the mask as the machine allows."""
+    import re
+    import subprocess
+    from harness import APP, cpus
+    s = Switch("--dev-basename", "usvhost", start=False, vdev=["net_null0,no-rx=1"])
+    s.args = [APP, "-c", f"{1 << cpus()[0]:x}", "-n", "4", "--file-prefix", s.prefix, "--no-huge",
+              "-m", "512", "--vdev", "net_null0,no-rx=1", "--", "-p", "0x1", "--dev-basename",
+              "usvhost"]
+    s.sock = os.path.join(s.dir, "usvhost")
+    s.start()
+    assert os.path.exists(s.sock)
+    time.sleep(0.1)
+    s.stop()
+    assert re.search("all [0-9]+ mbufs", s.log()) and subprocess
