@@ -20,6 +20,7 @@
  */
 
 #include <stdint.h>
+#include <string.h>
 
 #include <rte_ether.h>
 
@@ -40,7 +41,10 @@ struct fdb;
 static inline uint64_t
 fdb_key(const struct rte_ether_addr *mac)
 {
-	return *(const unaligned_uint64_t *)mac & UINT64_C(0xffffffffffff);
+	uint64_t key;
+
+	memcpy(&key, mac, sizeof(key)); /* one load, aligned or not */
+	return key & UINT64_C(0xffffffffffff);
 }
 
 /**

@@ -44,6 +44,8 @@ class Ring:
         self.bufs = (self.used + 6 + 8 * size + 4095) & ~4095
         self.end = self.bufs + size * buf_len
         self.avail_idx = self.last_used = 0
+        # struct writes byte by byte: the other side would see an index half written.
+        self.words = memoryview(mem).cast("H") if mem else None
 
     def buf(self, i):
         return self.bufs + i * self.buf_len
@@ -57,10 +59,10 @@ class Ring:
             struct.pack_into("<H", self.mem, self.avail + 4 + 2 * (self.avail_idx % self.size),
                              head)
             self.avail_idx = (self.avail_idx + 1) & 0xffff
-        struct.pack_into("<H", self.mem, self.avail + 2, self.avail_idx)
+        self.words[(self.avail + 2) // 2] = self.avail_idx
 
     def used_idx(self):
-        return struct.unpack_from("<H", self.mem, self.used + 2)[0]
+        return self.words[(self.used + 2) // 2]
 
     def take(self):
         """Used elements that are new: (head, length)."""
@@ -247,4 +249,6 @@ class Guest:
         for fd in self.fds + [self.memfd]:
             os.close(fd)
         self.fds = []
+        for ring in self.rings:
+            ring.words.release()
         self.mem.close()

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <string.h>
+
+#include "switch/fdb.h"
+#include "unit.h"
+
+static struct fdb *fdb;
+
+static int
+create(void **state)
+{
+	if (fdb == NULL && start_eal(state) != 0)
+		return -1;
+	fdb = fdb_create();
+	return fdb == NULL;
+}
+
+static int
+destroy(void **state)
+{
+	(void)state;
+	fdb_free(fdb);
+	return 0;
+}
+
+static void
+test_key_is_the_address(void **state)
+{
+	struct rte_ether_hdr eth = { .dst_addr.addr_bytes = { 1, 2, 3, 4, 5, 6 },
+		.src_addr.addr_bytes = { 0xff, 0xfe, 0xfd, 0xfc, 0xfb, 0xfa }, .ether_type = 0xabcd };
+
+	(void)state;
+	assert_int_equal(fdb_key(&eth.dst_addr), 0x060504030201);
+	assert_int_equal(fdb_key(&eth.src_addr), 0xfafbfcfdfeff);
+}
+
+static void
+test_one_owner(void **state)
+{
+	int32_t position;
+
+	(void)state;
+	assert_int_equal(fdb_lookup(fdb, 7), FDB_NONE);
+	assert_int_equal(fdb_add(fdb, 7, 3), 0);
+	assert_int_equal(fdb_add(fdb, 7, 3), 0);
+	assert_int_equal(fdb_add(fdb, 7, 4), -EEXIST);
+	assert_int_equal(fdb_lookup(fdb, 7), 3);
+	position = fdb_remove(fdb, 7);
+	assert_true(position >= 0);
+	assert_int_equal(fdb_lookup(fdb, 7), FDB_NONE);
+	fdb_reclaim(fdb, position);
+	assert_int_equal(fdb_add(fdb, 7, 4), 0);
+	assert_int_equal(fdb_lookup(fdb, 7), 4);
+	assert_true(fdb_remove(fdb, 1234) < 0);
+	fdb_reclaim(fdb, -ENOENT);
+	fdb_reclaim(fdb, fdb_remove(fdb, 7));
+}
+
+static void
+test_bursts(void **state)
+{
+	uint64_t key[BURST_MAX];
+	uint16_t guest[BURST_MAX], n, i;
+	unsigned int mask;
+
+	(void)state;
+	for (i = 0; i < GUEST_MAX; i++)
+		assert_int_equal(fdb_add(fdb, 1000 + i, i), 0);
+	for (mask = 1; mask <= 64; mask++) { /* runs of equal keys of many lengths */
+		for (n = 0; n <= BURST_MAX; n++) {
+			for (i = 0; i < n; i++)
+				key[i] = 1000 + (i / mask) * 9 % (GUEST_MAX + 20);
+			fdb_lookup_burst(fdb, key, n, guest);
+			for (i = 0; i < n; i++)
+				assert_int_equal(guest[i], key[i] < 1000 + GUEST_MAX
+						? key[i] - 1000 : FDB_NONE);
+		}
+	}
+}
+
+static void
+test_room_for_coming_and_going(void **state)
+{
+	unsigned int turn;
+
+	(void)state;
+	for (turn = 0; turn < 100 * GUEST_MAX; turn++) {
+		assert_int_equal(fdb_add(fdb, 5000 + turn, 1), 0);
+		fdb_reclaim(fdb, fdb_remove(fdb, 5000 + turn));
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_key_is_the_address),
+		cmocka_unit_test(test_one_owner),
+		cmocka_unit_test(test_bursts),
+		cmocka_unit_test(test_room_for_coming_and_going),
+	};
+
+	return cmocka_run_group_tests(tests, create, destroy);
+}
