@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -38,23 +39,24 @@ def hugepages():
     return int(free.group(1)) if free else 0
 
 
-def eal_args(prefix, lcores, memory=512, extra=()):
-    args = ["-l", lcores, "--file-prefix", prefix, "--no-pci", *extra]
-    # Sanitizers and machines without hugepages: ordinary memory.
-    return args + ["--no-huge", "-m", str(memory)]
+def eal_args(prefix, lcores, memory=512, extra=(), huge=False):
+    """EAL's arguments; lcores as -l takes them, or with an @ as --lcores does."""
+    return ["--lcores" if "@" in lcores else "-l", lcores, "--file-prefix", prefix, "--no-pci",
+            *extra, "--in-memory" if huge else "--no-huge", "-m", str(memory)]
 
 
 class Switch:
     """A running vhost-switch, in a directory of its own."""
 
     def __init__(self, *app_args, vdev=(), lcores=None, port="0x0", memory=512, eal=(), cwd=None,
-                 start=True, app=APP, env=None):
+                 start=True, app=APP, env=None, huge=False):
+        self.own_dir = cwd is None
         self.dir = cwd or tempfile.mkdtemp(prefix="vhost-switch-")
         self.prefix = os.path.basename(self.dir)
         self.sock = os.path.join(self.dir, "vhost-net")
         lcores = lcores if lcores is not None else str(cpus()[0])
         extra = [a for v in vdev for a in ("--vdev", v)] + list(eal)
-        self.args = [app, *eal_args(self.prefix, lcores, memory, extra), "--", "-p", port,
+        self.args = [app, *eal_args(self.prefix, lcores, memory, extra, huge), "--", "-p", port,
                      *app_args]
         self.env = dict(os.environ, **(env or {}))
         self.lines, self.proc = [], None
@@ -108,10 +110,13 @@ class Switch:
         self.proc.send_signal(sig)
         code = self.proc.wait(timeout)
         self.reader.join()
+        left = os.listdir(self.dir)
+        if self.own_dir:
+            shutil.rmtree(self.dir)
         assert code == 0, f"exit status {code}\n{self.log()}"
         assert self.has("mbufs are back in pool mbufs"), self.log()
         assert not self.has("are missing in pool"), self.log()
-        assert not os.path.exists(self.sock), "socket left behind"
+        assert not left or not self.own_dir, f"left behind: {left}"
 
     def __enter__(self):
         return self
@@ -127,6 +132,8 @@ class Switch:
             self.proc.kill()
             self.proc.wait()
             print(self.log())
+            if self.own_dir:
+                shutil.rmtree(self.dir, ignore_errors=True)
             return
         self.stop()
 

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Small Linux VMs: Debian's kernel and a busybox initramfs under QEMU, on a vhost-user socket.
+
+The kernel package is downloaded and unpacked below build/, never installed. A VM runs the shell
+script that it is given on its kernel command line's initramfs, prints to its serial console, and
+powers off. QEMU runs under TCG, which works everywhere.
+"""
+
+import glob
+import os
+import re
+import shutil
+import subprocess
+import threading
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CACHE = os.path.join(ROOT, "build/vm")
+
+INIT = """#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+mount -t tmpfs tmp /tmp
+for m in $(cat /modules/order); do insmod /modules/$m; done
+ip link set lo up
+i=0; while [ ! -e /sys/class/net/eth0 ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done
+ip link set eth0 up
+. /script
+poweroff -f
+"""
+
+MODULES = ["failover", "net_failover", "virtio_ring", "virtio", "virtio_pci_modern_dev",
+           "virtio_pci_legacy_dev", "virtio_pci", "virtio_net"]
+
+
+def run(*args, **kw):
+    return subprocess.run(args, check=True, stdout=subprocess.PIPE, text=True, **kw).stdout
+
+
+def kernel_package():
+    arch = run("dpkg", "--print-architecture").strip()
+    meta = "linux-image-cloud-amd64" if arch == "amd64" else f"linux-image-{arch}"
+    depends = run("apt-cache", "depends", "--no-recommends", "--no-suggests", meta)
+    return re.search(r"Depends: (linux-image-[0-9]\S+)", depends).group(1)
+
+
+def kernel():
+    """Path of a bootable kernel and of its modules, unpacked from Debian's package."""
+    tree = os.path.join(CACHE, "kernel")
+    if not glob.glob(os.path.join(tree, "boot/vmlinuz-*")):
+        os.makedirs(CACHE, exist_ok=True)
+        package = kernel_package()
+        # root's apt drops its privileges for a download, which needs a folder it can write
+        run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package, cwd=CACHE)
+        deb = glob.glob(os.path.join(CACHE, f"{package}_*.deb"))[0]
+        run("dpkg-deb", "-x", deb, tree)
+        os.unlink(deb)
+    return glob.glob(os.path.join(tree, "boot/vmlinuz-*"))[0], glob.glob(
+        os.path.join(tree, "lib/modules/*"))[0]
+
+
+def copy_program(path, root):
+    """A program and the libraries it is linked with."""
+    libs = re.findall(r"(/\S+) \(0x", run("ldd", path))
+    for name in [path, *libs]:
+        to = root + name
+        os.makedirs(os.path.dirname(to), exist_ok=True)
+        shutil.copy(os.path.realpath(name), to)
+
+
+def initramfs(name, script, programs=()):
+    """Build one; returns its path. name tells it from others that are used at the same time."""
+    _, modules = kernel()
+    root = os.path.join(CACHE, name)
+    shutil.rmtree(root, ignore_errors=True)
+    for d in ("bin", "proc", "sys", "dev", "tmp", "modules", "etc"):
+        os.makedirs(os.path.join(root, d))
+    shutil.copy("/bin/busybox", os.path.join(root, "bin/busybox"))
+    order = []
+    for m in MODULES:
+        for path in glob.glob(os.path.join(modules, "kernel/**", m + ".ko*"), recursive=True):
+            base = os.path.basename(path)
+            shutil.copy(path, os.path.join(root, "modules", base))
+            if base.endswith(".xz"):
+                run("xz", "-d", os.path.join(root, "modules", base))
+                base = base[:-3]
+            order.append(base)
+    for file, text in (("modules/order", "\n".join(order) + "\n"), ("init", INIT),
+                       ("script", script), ("etc/passwd", "root:x:0:0:root:/:/bin/sh\n")):
+        with open(os.path.join(root, file), "w", encoding="utf-8") as f:
+            f.write(text)
+    os.chmod(os.path.join(root, "init"), 0o755)
+    for program in programs:
+        copy_program(shutil.which(program), root)
+    image = root + ".cpio"
+    with open(image, "wb") as out:
+        find = subprocess.Popen(["find", "."], cwd=root, stdout=subprocess.PIPE)
+        subprocess.run(["cpio", "--quiet", "-o", "-H", "newc"], cwd=root, stdin=find.stdout,
+                       stdout=out, check=True)
+        find.wait()
+    shutil.rmtree(root)
+    return image
+
+
+class Vm:
+    """One running VM; every line of its console goes to say()."""
+
+    def __init__(self, name, sock, mac, script, programs=(), device="", cpus="", memory=256,
+                 say=None):
+        vmlinuz, _ = kernel()
+        image = initramfs(name, script, programs)
+        args = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max",
+                "-m", str(memory), "-nodefaults", "-display", "none", "-no-reboot",
+                "-serial", "stdio", "-kernel", vmlinuz, "-initrd", image,
+                "-append", "console=ttyS0 quiet mitigations=off panic=-1 random.trust_cpu=on",
+                "-object", f"memory-backend-memfd,id=mem,size={memory}M,share=on",
+                "-machine", "memory-backend=mem",
+                "-chardev", f"socket,id=chr,path={sock}",
+                "-netdev", "vhost-user,id=net,chardev=chr",
+                # vectors=0: QEMU 7.2 under TCG fails when virtio-net over vhost uses MSI-X
+                "-device", f"virtio-net-pci,netdev=net,mac={mac},romfile=,vectors=0{device}"]
+        if cpus:
+            args = ["taskset", "-c", cpus, *args]
+        self.name, self.lines, self.say = name, [], say
+        self.proc = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                     stderr=subprocess.STDOUT, text=True, errors="replace")
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.proc.stdout:
+            line = re.sub(r"\x1b[^a-zA-Z]*[a-zA-Z]|[\x00-\x08\x0b-\x1f]", "", line).strip()
+            if not line:
+                continue
+            self.lines.append(line)
+            if self.say:
+                self.say(self.name, line)
+
+    def has(self, text):
+        return any(text in line for line in list(self.lines))
+
+    def log(self):
+        return "\n".join(f"{self.name}: {line}" for line in list(self.lines))
+
+    def wait(self, timeout):
+        self.proc.wait(timeout)
+        self.reader.join()
+
+    def kill(self):
+        if self.proc.poll() is None:
+            self.proc.kill()
+            self.proc.wait()
