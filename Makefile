@@ -3,7 +3,7 @@
 # make          build build/app/vhost-switch
 # make demo     install what it needs, build, show it at work, clean up
 # make check    install what the tests need, run every test
-# make bench    measure against its peers
+# make bench    measure against its peers; BENCH='--rounds 10' passes arguments on
 # make doc      build the guide
 # make asan     build build/asan/vhost-switch with AddressSanitizer
 # make install  into PREFIX (default /usr/local), below DESTDIR
@@ -72,9 +72,13 @@ check:
 	@$(PYTHON) tests/run.py
 
 bench:
-	@tests/install build check bench
-	@$(MAKE) --no-print-directory all
-	@$(PYTHON) bench/bench.py
+	@tests/install build bench
+	@$(MAKE) --no-print-directory all $(BUILD)/bench/generator
+	@$(PYTHON) bench/bench.py $(BENCH)
+
+$(BUILD)/bench/%: bench/%.c Makefile
+	@mkdir -p $(@D)
+	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(DPDK_LIBS)
 
 doc:
 	@$(PYTHON) -m sphinx -q -W -b html doc $(BUILD)/doc/html

@@ -1,0 +1,247 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""make bench: guest to guest, vhost-switch against dpdk-testpmd (io) and Open vSwitch-DPDK.
+
+Each switch has its own guests (bench/generator.c, virtio_user ports on one lcore). Two switches run
+at the same time; one is stopped while the other works, they change over every slice, the order
+changes every round, and the paired ratios give median and quartiles.
+
+    bench/bench.py [--rounds N] [--sizes 64,512,1518] [--guests 2,16] [--peers testpmd,ovs]
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "tests/system"))
+
+from harness import cpus, hugepages, wait_for  # noqa: E402
+
+SWITCH_CPU, GUEST_CPU = cpus()
+HUGEPAGES = 1400
+
+
+def eal(prefix, lcores, memory=256):
+    return ["--lcores", lcores, "--in-memory", "--single-file-segments", "--no-pci",
+            "--no-telemetry", "--file-prefix", prefix, "-m", str(memory)]
+
+
+class Switch:
+    """A switch under measurement and the guests that hang on it."""
+
+    def __init__(self, size, guests):
+        self.dir = tempfile.mkdtemp(prefix="bench-")
+        self.procs = []
+        self.start(guests)
+        self.guests = self.generator(size, guests)
+        self.stop()
+
+    def spawn(self, args, **kw):
+        proc = subprocess.Popen(args, cwd=self.dir, stdin=subprocess.PIPE, text=True,
+                                stdout=kw.pop("stdout", subprocess.DEVNULL),
+                                stderr=open(os.path.join(self.dir, "log"), "a", encoding="utf-8"),
+                                **kw)
+        self.procs.append(proc)
+        return proc
+
+    def sockets(self, guests):
+        return [os.path.join(self.dir, f"s{i}") for i in range(guests)]
+
+    def generator(self, size, guests):
+        args = [os.path.join(ROOT, "build/bench/generator"),
+                *eal(f"gen-{os.path.basename(self.dir)}", f"0@{GUEST_CPU}")]
+        for i, path in enumerate(self.sockets(guests)):
+            wait_for(lambda p=path: os.path.exists(p), 20, f"{path}\n{self.log()}")
+            args += ["--vdev", f"net_virtio_user{i},path={path},mac=02:00:00:00:00:{i:02x},"
+                     "queue_size=256,mrg_rxbuf=0,in_order=1"]
+        proc = self.spawn([*args, "--", str(size)], stdout=subprocess.PIPE)
+        line = proc.stdout.readline()
+        while line and line != "ready\n":
+            line = proc.stdout.readline()
+        assert line, f"the generator did not start\n{self.log()}"
+        return proc
+
+    def log(self):
+        with open(os.path.join(self.dir, "log"), encoding="utf-8") as f:
+            return f.read()[-3000:]
+
+    def ask(self, command):
+        self.guests.stdin.write(command + "\n")
+        self.guests.stdin.flush()
+        return [float(v) for v in self.guests.stdout.readline().split()]
+
+    def stop(self):
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def work(self, command):
+        os.kill(self.pid, signal.SIGCONT)
+        try:
+            return self.ask(command)
+        finally:
+            self.stop()
+
+    def rate(self, warm, ms):
+        frames, bad, seconds = self.work(f"run {warm} {ms}")
+        assert bad == 0, f"{bad} wrong frames from {type(self).__name__}"
+        return frames / seconds
+
+    def close(self):
+        os.kill(self.pid, signal.SIGCONT)
+        for proc in reversed(self.procs):
+            proc.kill()
+            proc.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class VhostSwitch(Switch):
+    name = "vhost-switch"
+
+    def start(self, guests):
+        args = [os.path.join(ROOT, "build/app/vhost-switch"),
+                *eal(os.path.basename(self.dir), f"0@{GUEST_CPU},1@{SWITCH_CPU}"),
+                "--", "-p", "0x0"]
+        for path in self.sockets(guests):
+            args += ["--socket-file", path]
+        self.pid = self.spawn(args).pid
+
+
+class Testpmd(Switch):
+    name = "testpmd io"
+
+    def start(self, guests):
+        args = ["dpdk-testpmd", *eal(os.path.basename(self.dir), f"0@{GUEST_CPU},1@{SWITCH_CPU}")]
+        for i, path in enumerate(self.sockets(guests)):
+            args += ["--vdev", f"net_vhost{i},iface={path}"]
+        self.pid = self.spawn([*args, "--", "--nb-cores=1", "--forward-mode=io", "--auto-start",
+                               "--total-num-mbufs=32768", "--txd=256", "--rxd=256", "-i"]).pid
+
+
+class OpenVSwitch(Switch):
+    name = "Open vSwitch"
+
+    def start(self, guests):
+        run = self.dir
+        env = dict(os.environ, OVS_RUNDIR=run, OVS_LOGDIR=run, OVS_DBDIR=run, OVS_SYSCONFDIR=run)
+        db = f"unix:{run}/db.sock"
+
+        def call(*args):
+            subprocess.run(args, check=True, env=env, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL, timeout=60)
+
+        call("ovsdb-tool", "create", f"{run}/conf.db",
+             "/usr/share/openvswitch/vswitch.ovsschema")
+        self.spawn(["ovsdb-server", f"{run}/conf.db", f"--remote=punix:{run}/db.sock"], env=env)
+        wait_for(lambda: os.path.exists(f"{run}/db.sock"))
+        vsctl = ["ovs-vsctl", f"--db={db}", "--no-wait"]
+        call(*vsctl, "init")
+        call(*vsctl, "set", "Open_vSwitch", ".", "other_config:dpdk-init=true",
+             f"other_config:dpdk-lcore-mask={1 << GUEST_CPU:#x}",
+             f"other_config:pmd-cpu-mask={1 << SWITCH_CPU:#x}",
+             "other_config:dpdk-extra=--in-memory --single-file-segments --no-pci "
+             "--no-telemetry -m 256")
+        call(*vsctl, "add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev")
+        for i in range(guests):
+            call(*vsctl, "add-port", "br0", f"s{i}", "--", "set", "Interface", f"s{i}",
+                 "type=dpdkvhostuser")
+        vswitchd = shutil.which("ovs-vswitchd")
+        dpdk = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
+        self.pid = self.spawn([dpdk if os.path.exists(dpdk) else vswitchd, db,
+                               f"--unixctl={run}/vswitchd.ctl"], env=env).pid
+
+
+PEERS = {"testpmd": Testpmd, "ovs": OpenVSwitch, "self": VhostSwitch}
+
+
+def compare(ours, peer, rounds, slice_ms):
+    """Paired ratios ours / peer, and our rates."""
+    ratios, rates = [], []
+    for turn in range(rounds):
+        order = (ours, peer) if turn % 2 else (peer, ours)
+        rate = {s: s.rate(40, slice_ms) for s in order}
+        if rate[peer] and turn:  # the first round learns MACs
+            ratios.append(rate[ours] / rate[peer])
+            rates.append(rate[ours])
+    return statistics.quantiles(ratios, n=4), statistics.median(rates)
+
+
+def latency(ours, peer, rounds):
+    """Medians of p50 and p99 of single frames, each switch in turns."""
+    got = {ours: [], peer: []}
+    for turn in range(rounds):
+        for s in (ours, peer) if turn % 2 else (peer, ours):
+            s.rate(5, 20)
+            got[s].append(s.work("ping 1000"))
+    return [[statistics.median(v[i] for v in got[s]) for i in (0, 1)] for s in (ours, peer)]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--slice", type=int, default=160)
+    parser.add_argument("--sizes", default="64,512,1518")
+    parser.add_argument("--guests", default="2,16")
+    parser.add_argument("--peers", default="testpmd,ovs")
+    parser.add_argument("--plot", help="draw the ratios into this SVG")
+    args = parser.parse_args()
+
+    path = "/proc/sys/vm/nr_hugepages"
+    with open(path, encoding="ascii") as f:
+        before = f.read()
+    if hugepages() < HUGEPAGES:
+        with open(path, "w", encoding="ascii") as f:
+            f.write(str(int(before) + HUGEPAGES))
+    rows = []
+    try:
+        print(f"{'peer':<14}{'guests':>7}{'bytes':>7}{'ratio':>8}{'quartiles':>15}{'Mpps':>8}"
+              "   one frame p50/p99 us, ours : peer")
+        for peer_name in args.peers.split(","):
+            for n in map(int, args.guests.split(",")):
+                for size in map(int, args.sizes.split(",")):
+                    ours = peer = None
+                    try:
+                        ours, peer = VhostSwitch(size, n), PEERS[peer_name](size, n)
+                        (low, mid, high), rate = compare(ours, peer, args.rounds, args.slice)
+                        (p50, p99), (q50, q99) = latency(ours, peer, 10)
+                        rows.append((peer.name, n, size, low, mid, high))
+                        print(f"{peer.name:<14}{n:>7}{size:>7}{mid:>8.2f}{low:>8.2f}-{high:<6.2f}"
+                              f"{rate / 1e6:>8.2f}   {p50:.2f}/{p99:.1f} : {q50:.2f}/{q99:.1f}",
+                              flush=True)
+                    except (AssertionError, OSError, TimeoutError, subprocess.SubprocessError) as e:
+                        print(f"{peer_name:<14}{n:>7}{size:>7}  not measured: {e}", flush=True)
+                    finally:
+                        for s in (ours, peer):
+                            if s:
+                                s.close()
+    finally:
+        with open(path, "w", encoding="ascii") as f:
+            f.write(before)
+    if args.plot and rows:
+        plot(rows, args.plot)
+
+
+def plot(rows, path):
+    import matplotlib
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+    fig, ax = pyplot.subplots(figsize=(8, 4))
+    labels = [f"{name}\n{n} guests\n{size} B" for name, n, size, *_ in rows]
+    mid = [r[4] for r in rows]
+    ax.bar(labels, mid, color="#4878a8",
+           yerr=[[r[4] - r[3] for r in rows], [r[5] - r[4] for r in rows]])
+    ax.axhline(1, color="black", linewidth=1)
+    ax.set_ylabel("vhost-switch / peer")
+    ax.tick_params(axis="x", labelsize=7)
+    fig.tight_layout()
+    fig.savefig(path)
+
+
+if __name__ == "__main__":
+    time.tzset()
+    sys.exit(main())

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The guests of a measurement: all ports that EAL finds (virtio_user), on one lcore. Port i sends to
+ * port i ^ 1, and every frame is checked on arrival. Commands come on stdin, one a line, and each is
+ * answered by one line on stdout:
+ *
+ *   run WARM MS        send and receive on all ports; after WARM ms count for MS ms.
+ *                      "FRAMES BAD SECONDS": frames received, frames with a wrong destination or
+ *                      length, time it took
+ *   ping COUNT         one frame at a time from port 0 to port 1, with pauses of 0 to 100 us.
+ *                      "P50 P99 LOST": microseconds from transmit call to arrival
+ *   quit
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_cycles.h>
+#include <rte_eal.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_random.h>
+
+#define BURST 32
+#define PINGS_MAX 100000
+
+static struct rte_mempool *pool;
+static uint16_t nb_ports;
+static uint16_t frame_len;
+static struct rte_ether_addr mac[RTE_MAX_ETHPORTS];
+
+static void
+die(const char *what, int ret)
+{
+	fprintf(stderr, "generator: %s: %s\n", what, strerror(-ret));
+	exit(EXIT_FAILURE);
+}
+
+static void
+start_port(uint16_t port)
+{
+	struct rte_eth_conf conf = { 0 };
+	int ret;
+
+	ret = rte_eth_dev_configure(port, 1, 1, &conf);
+	if (ret == 0)
+		ret = rte_eth_rx_queue_setup(port, 0, 256, 0, NULL, pool);
+	if (ret == 0)
+		ret = rte_eth_tx_queue_setup(port, 0, 256, 0, NULL);
+	if (ret == 0)
+		ret = rte_eth_dev_start(port);
+	if (ret == 0)
+		ret = rte_eth_macaddr_get(port, &mac[port]);
+	if (ret < 0)
+		die("cannot start a port", ret);
+}
+
+static void
+fill(struct rte_mbuf *m, uint16_t from)
+{
+	struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, struct rte_ether_hdr *);
+
+	eth->dst_addr = mac[from ^ 1];
+	eth->src_addr = mac[from];
+	eth->ether_type = RTE_BE16(0x88b5);
+	m->data_len = frame_len;
+	m->pkt_len = frame_len;
+}
+
+static uint16_t
+send_burst(uint16_t port, uint16_t n)
+{
+	struct rte_mbuf *frames[BURST];
+	uint16_t i, sent;
+
+	if (rte_pktmbuf_alloc_bulk(pool, frames, n) < 0)
+		return 0;
+	for (i = 0; i < n; i++)
+		fill(frames[i], port);
+	sent = rte_eth_tx_burst(port, 0, frames, n);
+	rte_pktmbuf_free_bulk(frames + sent, n - sent);
+	return sent;
+}
+
+/* Returns how many frames came, and adds to *bad those that are not what was sent there. */
+static uint16_t
+receive_burst(uint16_t port, uint64_t *bad)
+{
+	struct rte_mbuf *frames[BURST];
+	uint16_t i, n = rte_eth_rx_burst(port, 0, frames, BURST);
+
+	for (i = 0; i < n; i++) {
+		const struct rte_ether_hdr *eth =
+			rte_pktmbuf_mtod(frames[i], const struct rte_ether_hdr *);
+
+		if (!rte_is_same_ether_addr(&eth->dst_addr, &mac[port]) ||
+				frames[i]->pkt_len != frame_len)
+			(*bad)++;
+	}
+	rte_pktmbuf_free_bulk(frames, n);
+	return n;
+}
+
+static uint64_t
+work(uint64_t until, uint64_t *bad)
+{
+	uint64_t frames = 0;
+	uint16_t port;
+
+	do {
+		for (port = 0; port < nb_ports; port++) {
+			frames += receive_burst(port, bad);
+			send_burst(port, BURST);
+		}
+	} while (rte_rdtsc() < until);
+	return frames;
+}
+
+static void
+run(unsigned int warm_ms, unsigned int ms)
+{
+	uint64_t hz = rte_get_tsc_hz(), bad = 0, frames, start;
+
+	work(rte_rdtsc() + hz * warm_ms / 1000, &bad);
+	bad = 0;
+	start = rte_rdtsc();
+	frames = work(start + hz * ms / 1000, &bad);
+	printf("%" PRIu64 " %" PRIu64 " %.6f\n", frames, bad,
+		(double)(rte_rdtsc() - start) / (double)hz);
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void
+ping(unsigned int count)
+{
+	static uint64_t took[PINGS_MAX];
+	uint64_t hz = rte_get_tsc_hz(), bad = 0, start, now;
+	unsigned int i, n = 0, lost = 0;
+	uint16_t port;
+
+	for (port = 0; port < nb_ports; port++) /* what is left of a run */
+		for (i = 0; i < 64; i++)
+			receive_burst(port, &bad);
+	for (i = 0; i < RTE_MIN(count, (unsigned int)PINGS_MAX); i++) {
+		rte_delay_us_block((unsigned int)rte_rand_max(100));
+		start = rte_rdtsc();
+		if (send_burst(0, 1) != 1) {
+			lost++;
+			continue;
+		}
+		do {
+			now = rte_rdtsc();
+		} while (receive_burst(1, &bad) == 0 && now - start < hz / 100);
+		if (now - start >= hz / 100)
+			lost++;
+		else
+			took[n++] = rte_rdtsc() - start;
+	}
+	qsort(took, n, sizeof(took[0]), compare);
+	printf("%.3f %.3f %u\n", n ? (double)took[n / 2] * 1e6 / (double)hz : 0.0,
+		n ? (double)took[n * 99 / 100] * 1e6 / (double)hz : 0.0, lost);
+}
+
+int
+main(int argc, char **argv)
+{
+	char line[64];
+	unsigned int a, b;
+	uint16_t port;
+	int used = rte_eal_init(argc, argv);
+
+	if (used < 0 || used + 1 >= argc)
+		die("usage: generator EAL-ARGS -- LENGTH", -EINVAL);
+	frame_len = (uint16_t)(atoi(argv[used + 1]) - RTE_ETHER_CRC_LEN);
+	nb_ports = rte_eth_dev_count_avail();
+	pool = rte_pktmbuf_pool_create("frames", nb_ports * 1024u + 4096, 256, 0,
+		RTE_MBUF_DEFAULT_BUF_SIZE, 0);
+	if (pool == NULL || nb_ports < 2 || nb_ports % 2)
+		die("needs memory and an even number of ports", -EINVAL);
+	for (port = 0; port < nb_ports; port++)
+		start_port(port);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	puts("ready");
+	while (fgets(line, sizeof(line), stdin) != NULL && strcmp(line, "quit\n") != 0) {
+		if (sscanf(line, "run %u %u", &a, &b) == 2)
+			run(a, b);
+		else if (sscanf(line, "ping %u", &a) == 1)
+			ping(a);
+		else
+			puts("?");
+	}
+	for (port = 0; port < nb_ports; port++)
+		rte_eth_dev_stop(port);
+	return EXIT_SUCCESS;
+}
