@@ -114,7 +114,7 @@ least_loaded_worker(const struct guests *guests)
 }
 
 static struct guest *
-new_guest(const struct guests *guests, int vid, uint16_t id)
+new_guest(struct guests *guests, int vid, uint16_t id)
 {
 	struct guest *g = rte_zmalloc("guest", sizeof(*g), RTE_CACHE_LINE_SIZE);
 
@@ -122,6 +122,7 @@ new_guest(const struct guests *guests, int vid, uint16_t id)
 		return NULL;
 	rte_vhost_get_negotiated_features(vid, &g->features);
 	rte_vhost_get_ifname(vid, g->socket, sizeof(g->socket));
+	g->serial = ++guests->serial;
 	g->vid = vid;
 	g->id = id;
 	g->vlan = (uint16_t)(VLAN_TAG_BASE + id);

@@ -51,6 +51,7 @@ struct guest_rings {
 /** One guest. Constant while it is published, but for what is marked. */
 struct guest {
 	int vid;		 /**< librte_vhost's handle */
+	uint64_t serial;	 /**< no other guest ever has the same */
 	uint16_t id;		 /**< device id */
 	uint16_t vlan;		 /**< VLAN_TAG_BASE + id */
 	uint16_t worker;	 /**< index of the worker that polls it */
@@ -87,6 +88,7 @@ struct guests {
 	unsigned int limit; /**< how many guests there can be */
 	int learned_fd;	    /**< eventfd, readable when guests_program() has work */
 	pthread_mutex_t mutex;
+	uint64_t serial;      /**< of the last guest; under the mutex */
 	bool closing; /**< no more guests; under the mutex */
 };
 

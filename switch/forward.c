@@ -94,25 +94,30 @@ flood(struct worker *w, struct guest *from, struct rte_mbuf *m)
 	to_uplink(w, from->id, from->vlan, copy);
 }
 
-/* Decide on one frame of a registered guest; owner is who has its destination MAC. */
-static inline void
-switch_frame(struct worker *w, struct guest *from, uint16_t owner, struct rte_mbuf *m)
+/* Decide on frames of a registered guest that have the same destination; owner is who has it. */
+static void
+switch_run(struct worker *w, struct guest *from, uint16_t owner, struct rte_mbuf **frames,
+	uint16_t n)
 {
 	struct guest *to;
+	uint16_t i;
 
-	if (unlikely(rte_is_multicast_ether_addr(&ether(m)->dst_addr))) {
-		flood(w, from, m);
-		return;
-	}
 	if (unlikely(owner == from->id)) {
-		drop_from_guest(w, from->id, TX_DROP_TO_SELF, m);
+		for (i = 0; i < n; i++)
+			drop_from_guest(w, from->id, TX_DROP_TO_SELF, frames[i]);
 		return;
 	}
 	to = guests_find(w->sw->guests, owner);
-	if (likely(to != NULL && w->sw->cfg->vm2vm == VM2VM_SOFTWARE))
-		output_to_guest(w, to, m);
-	else
-		to_uplink(w, from->id, to != NULL ? to->vlan : from->vlan, m);
+	if (likely(to != NULL && w->sw->cfg->vm2vm == VM2VM_SOFTWARE)) {
+		for (i = 0; i < n; i++)
+			output_to_guest(w, to, frames[i]);
+	} else if (unlikely(rte_is_multicast_ether_addr(&ether(frames[0])->dst_addr))) {
+		for (i = 0; i < n; i++)
+			flood(w, from, frames[i]);
+	} else {
+		for (i = 0; i < n; i++)
+			to_uplink(w, from->id, to != NULL ? to->vlan : from->vlan, frames[i]);
+	}
 }
 
 /*
@@ -164,7 +169,7 @@ forward_from_guest(struct worker *w, struct guest *g, struct rte_mbuf **frames, 
 {
 	uint64_t key[BURST_MAX];
 	uint16_t owner[BURST_MAX];
-	uint16_t i;
+	uint16_t i, end;
 
 	n = sift(w, g, frames, n);
 	if (unlikely(!g->registered) && !learn(w, g, frames, &n))
@@ -177,8 +182,11 @@ forward_from_guest(struct worker *w, struct guest *g, struct rte_mbuf **frames, 
 	for (i = 0; i < n; i++)
 		key[i] = fdb_key(&ether(frames[i])->dst_addr);
 	fdb_lookup_burst(w->sw->guests->fdb, key, n, owner);
-	for (i = 0; i < n; i++)
-		switch_frame(w, g, owner[i], frames[i]);
+	for (i = 0; i < n; i = end) {
+		for (end = (uint16_t)(i + 1); end < n && key[end] == key[i]; end++)
+			;
+		switch_run(w, g, owner[i], &frames[i], (uint16_t)(end - i));
+	}
 }
 
 /* Whom a frame from the NIC is for. On NULL, why not is in *why. */

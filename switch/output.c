@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <string.h>
+
 #include <rte_branch_prediction.h>
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
@@ -35,54 +37,39 @@ count_senders(struct worker *w, struct rte_mbuf **frames, uint16_t n, uint16_t s
 	}
 }
 
-/*
- * Enqueue, and where asked wait for a full ring. A guest that let all retries pass is not waited
- * for again until it has taken a frame: one that sleeps must not slow its neighbours down.
- */
-static uint16_t
-enqueue_patiently(struct worker *w, struct batch *b, uint16_t ring, struct rte_mbuf **frames,
-	uint16_t n)
+void
+output_drop_full(struct worker *w, const struct guest *g, struct rte_mbuf *m)
 {
-	const struct config *cfg = w->sw->cfg;
-	uint16_t sent = guest_enqueue(b->guest, ring, frames, n);
-	uint32_t tries;
-
-	if (unlikely(sent < n && cfg->rx_retry && !b->stalled)) {
-		for (tries = 0; tries < cfg->rx_retry_num && sent < n; tries++) {
-			rte_delay_us_block(cfg->rx_retry_delay);
-			sent += guest_enqueue(b->guest, ring, frames + sent, (uint16_t)(n - sent));
-		}
-	}
-	b->stalled = sent == 0;
-	return sent;
+	w->counters.guest[g->id].rx_drop[RX_DROP_RING_FULL]++;
+	count_senders(w, &m, 1, 0, TX_DROP_GUEST_FULL);
+	rte_pktmbuf_free(m);
 }
 
-/* Send frames of one ring, in order, and count them. They stay the caller's. */
-static void
+/*
+ * Offer frames to one ring, in order. Those that are done with (taken, or longer than the guest's
+ * buffers) are counted, and freed by the caller; returns how many these are, from the first on.
+ */
+static uint16_t
 send_ring(struct worker *w, struct batch *b, uint16_t ring, struct rte_mbuf **frames, uint16_t n)
 {
 	struct guest_counters *to = &w->counters.guest[b->guest->id];
-	uint16_t sent;
+	uint16_t done = 0, sent;
 
-	for (;;) {
-		sent = enqueue_patiently(w, b, ring, frames, n);
+	while (done < n) {
+		sent = guest_enqueue(b->guest, ring, frames + done, (uint16_t)(n - done));
 		to->rx_ok += sent;
-		if (likely(sent == n)) {
-			count_senders(w, frames, n, n, TX_DROP_GUEST_FULL);
-			return;
-		}
-		if (b->guest->mergeable || rte_pktmbuf_pkt_len(frames[sent]) <= PLAIN_FRAME_MAX)
+		count_senders(w, frames + done, sent, sent, TX_DROP_GUEST_FULL);
+		done = (uint16_t)(done + sent);
+		if (likely(done == n))
+			break;
+		if (b->guest->mergeable || rte_pktmbuf_pkt_len(frames[done]) <= PLAIN_FRAME_MAX)
 			break;
 		/* It may be its length and not a full ring: let those behind it try. */
 		to->rx_drop[RX_DROP_TOO_LONG]++;
-		count_senders(w, frames, (uint16_t)(sent + 1), sent, TX_DROP_GUEST_TOO_LONG);
-		frames += sent + 1;
-		n = (uint16_t)(n - sent - 1);
-		if (n == 0)
-			return;
+		count_senders(w, frames + done, 1, 0, TX_DROP_GUEST_TOO_LONG);
+		done++;
 	}
-	to->rx_drop[RX_DROP_RING_FULL] += (uint16_t)(n - sent);
-	count_senders(w, frames, n, sent, TX_DROP_GUEST_FULL);
+	return done;
 }
 
 /* A number that is the same for all frames of a flow: addresses and, where there are, ports. */
@@ -122,18 +109,25 @@ list_rings(const struct guest *g, uint16_t *rings)
 	return n;
 }
 
-/* Send finished frames to a guest, spread over its rings by flow. They stay the caller's. */
-static void
+/*
+ * Offer the first n frames of a batch, spread over the guest's rings by flow. What is done with is
+ * freed; what is not is moved to the front, in order within each flow. Returns how many stay.
+ */
+static uint16_t
 send_finished(struct worker *w, struct batch *b, struct rte_mbuf **frames, uint16_t n)
 {
 	uint16_t rings[QUEUE_PAIR_MAX], ring_of[BURST_MAX];
-	struct rte_mbuf *part[BURST_MAX];
+	struct rte_mbuf *part[BURST_MAX], *stay[BURST_MAX];
 	uint16_t nb_rings = list_rings(b->guest, rings);
-	uint16_t r, i, k;
+	uint16_t r, i, k, done, left = 0;
 
 	if (likely(nb_rings == 1)) {
-		send_ring(w, b, rings[0], frames, n);
-		return;
+		done = send_ring(w, b, rings[0], frames, n);
+		rte_pktmbuf_free_bulk(frames, done);
+		if (likely(done == n))
+			return 0;
+		memmove(frames, frames + done, (size_t)(n - done) * sizeof(frames[0]));
+		return (uint16_t)(n - done);
 	}
 	for (i = 0; i < n; i++)
 		ring_of[i] = (uint16_t)(flow_hash(frames[i]) % nb_rings);
@@ -142,9 +136,13 @@ send_finished(struct worker *w, struct batch *b, struct rte_mbuf **frames, uint1
 			if (ring_of[i] == r)
 				part[k++] = frames[i];
 		}
-		if (k > 0)
-			send_ring(w, b, rings[r], part, k);
+		done = k > 0 ? send_ring(w, b, rings[r], part, k) : 0;
+		rte_pktmbuf_free_bulk(part, done);
+		while (done < k)
+			stay[left++] = part[done++];
 	}
+	memcpy(frames, stay, left * sizeof(frames[0]));
+	return left;
 }
 
 /* Finish one frame in software and send what comes of it. The frame is counted as one. */
@@ -166,7 +164,7 @@ send_unfinished(struct worker *w, struct batch *b, struct rte_mbuf *m)
 		return;
 	}
 	do {
-		now = enqueue_patiently(w, b, ring, out + sent, (uint16_t)RTE_MIN(n - sent, BURST_MAX));
+		now = guest_enqueue(b->guest, ring, out + sent, (uint16_t)RTE_MIN(n - sent, BURST_MAX));
 		sent = (uint16_t)(sent + now);
 	} while (now > 0 && sent < n);
 	if (sent == n)
@@ -194,28 +192,74 @@ any_exceeds(const struct batch *b, bool csum, bool tso4)
 	return false;
 }
 
+static void
+drop_rest(struct worker *w, struct batch *b)
+{
+	w->counters.guest[b->guest->id].rx_drop[RX_DROP_RING_FULL] += b->n;
+	count_senders(w, b->frame, b->n, 0, TX_DROP_GUEST_FULL);
+	rte_pktmbuf_free_bulk(b->frame, b->n);
+	b->n = 0;
+}
+
+/*
+ * The guest's ring is full. Let the frames stay while they may. A guest that took nothing in all
+ * that time is not waited for again until it has taken a frame.
+ */
+static void
+stay_or_drop(struct worker *w, struct batch *b, bool some_taken)
+{
+	uint64_t now = rte_rdtsc();
+
+	if (some_taken) {
+		b->stalled = false;
+		b->give_up_at = 0;
+	}
+	if (b->give_up_at == 0)
+		b->give_up_at = now + w->patience;
+	if (!b->stalled && now < b->give_up_at && w->kept <= KEPT_MAX)
+		return;
+	b->stalled = true;
+	b->give_up_at = 0;
+	drop_rest(w, b);
+}
+
+/* Frames that the guest wants finished: one by one, keeping their order. */
+static void
+finish_some(struct worker *w, struct batch *b)
+{
+	const struct guest *g = b->guest;
+	uint16_t i, from = 0, left;
+
+	for (i = 0; i < b->n; i++) {
+		if (!offload_exceeds(b->frame[i], g->offload_csum, g->offload_tso4))
+			continue;
+		left = send_finished(w, b, &b->frame[from], (uint16_t)(i - from));
+		while (left > 0)
+			output_drop_full(w, g, b->frame[from + --left]);
+		send_unfinished(w, b, b->frame[i]);
+		from = (uint16_t)(i + 1);
+	}
+	b->n = (uint16_t)(b->n - from);
+	memmove(b->frame, b->frame + from, b->n * sizeof(b->frame[0]));
+}
+
 void
 output_flush_guest(struct worker *w, struct batch *b)
 {
-	const struct guest *g = b->guest;
-	uint16_t i, from = 0;
+	uint16_t n, left;
 
-	if (unlikely(w->sw->cfg->tx_csum && any_exceeds(b, g->offload_csum, g->offload_tso4))) {
-		for (i = 0; i < b->n; i++) {
-			if (!offload_exceeds(b->frame[i], g->offload_csum, g->offload_tso4))
-				continue;
-			if (i > from)
-				send_finished(w, b, &b->frame[from], (uint16_t)(i - from));
-			rte_pktmbuf_free_bulk(&b->frame[from], (unsigned int)(i - from));
-			send_unfinished(w, b, b->frame[i]);
-			from = (uint16_t)(i + 1);
-		}
+	if (unlikely(w->sw->cfg->tx_csum &&
+			any_exceeds(b, b->guest->offload_csum, b->guest->offload_tso4)))
+		finish_some(w, b);
+	n = b->n;
+	left = send_finished(w, b, b->frame, n);
+	b->n = left;
+	if (unlikely(left > 0)) {
+		stay_or_drop(w, b, left < n);
+		return;
 	}
-	if (b->n > from) {
-		send_finished(w, b, &b->frame[from], (uint16_t)(b->n - from));
-		rte_pktmbuf_free_bulk(&b->frame[from], (unsigned int)(b->n - from));
-	}
-	b->n = 0;
+	b->stalled = false;
+	b->give_up_at = 0;
 }
 
 /* Hand frames to the NIC and count them; what it does not take is freed. */
@@ -305,20 +349,77 @@ output_flush_uplink(struct worker *w)
 	b->n = 0;
 }
 
+static uint32_t
+count_mbufs(const struct batch *b)
+{
+	uint32_t mbufs = 0;
+	uint16_t i;
+
+	for (i = 0; i < b->n; i++)
+		mbufs += b->frame[i]->nb_segs;
+	return mbufs;
+}
+
 void
 output_flush(struct worker *w)
 {
-	uint16_t i;
+	uint16_t i, listed = 0;
 
+	w->kept = 0;
 	for (i = 0; i < w->n_dirty; i++) {
 		struct batch *b = &w->to_guest[w->dirty[i]];
 
 		if (b->n > 0)
 			output_flush_guest(w, b);
-		b->listed = false;
+		b->listed = b->n > 0;
+		if (unlikely(b->listed)) {
+			w->kept += count_mbufs(b);
+			w->dirty[listed++] = w->dirty[i];
+		}
 	}
-	w->n_dirty = 0;
+	w->n_dirty = listed;
+	w->held = w->kept;
 	if (w->to_uplink.n > 0)
 		output_flush_uplink(w);
-	w->held = 0;
+}
+
+/* Drop what stayed for a guest that has left; only its id is known any more. */
+static void
+drop_orphans(struct worker *w, struct batch *b)
+{
+	count_senders(w, b->frame, b->n, 0, TX_DROP_GUEST_FULL);
+	rte_pktmbuf_free_bulk(b->frame, b->n);
+	b->n = 0;
+	b->give_up_at = 0;
+	b->stalled = false;
+	b->listed = false;
+}
+
+void
+output_resume(struct worker *w)
+{
+	uint16_t i, listed = 0;
+
+	for (i = 0; i < w->n_dirty; i++) {
+		struct batch *b = &w->to_guest[w->dirty[i]];
+		struct guest *g = guests_find(w->sw->guests, w->dirty[i]);
+
+		if (g == NULL || g->serial != b->serial) {
+			drop_orphans(w, b);
+			continue;
+		}
+		b->guest = g;
+		w->dirty[listed++] = w->dirty[i];
+	}
+	w->n_dirty = listed;
+}
+
+void
+output_drop_all(struct worker *w)
+{
+	uint16_t i;
+
+	for (i = 0; i < w->n_dirty; i++)
+		drop_orphans(w, &w->to_guest[w->dirty[i]]);
+	w->n_dirty = 0;
 }

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <rte_branch_prediction.h>
+#include <rte_cycles.h>
 #include <rte_rcu_qsbr.h>
 
 #include "switch/worker.h"
 
-/* Empty the batches early when unsegmented TCP (up to 32 mbufs a frame) fills them. */
+/*
+ * Empty the batches before the end of the round: behind a burst of n that was not full, and when
+ * unsegmented TCP (up to 32 mbufs a frame) fills them.
+ */
 static void
-limit_held(struct worker *w)
+flush_early(struct worker *w, uint16_t n)
 {
-	if (unlikely(w->held >= HELD_MAX))
+	if (n < BURST_MAX || unlikely(w->held >= HELD_MAX))
 		output_flush(w);
 }
 
@@ -24,7 +28,7 @@ poll_guest(struct worker *w, struct guest *g)
 		if (n == 0)
 			continue;
 		forward_from_guest(w, g, frames, n);
-		limit_held(w);
+		flush_early(w, n);
 		moved += n;
 	}
 	return moved;
@@ -42,7 +46,7 @@ poll_queues(struct worker *w, struct uplink_queues queues, uint16_t pool_guest)
 		if (n == 0)
 			continue;
 		forward_from_uplink(w, pool_guest, frames, n);
-		limit_held(w);
+		flush_early(w, n);
 		moved += n;
 	}
 	return moved;
@@ -57,6 +61,7 @@ work_round(struct worker *w)
 	uint32_t moved = 0;
 	unsigned int i;
 
+	output_resume(w);
 	for (i = 0; i < mine->n; i++) {
 		struct guest *g = mine->guest[i];
 
@@ -76,6 +81,8 @@ worker_run(void *arg)
 	struct worker *w = arg;
 	struct switch_ctx *sw = w->sw;
 
+	w->patience = sw->cfg->rx_retry * (uint64_t)sw->cfg->rx_retry_num *
+		sw->cfg->rx_retry_delay * rte_get_tsc_hz() / US_PER_S;
 	rte_rcu_qsbr_thread_online(sw->qsbr, w->index);
 	RTE_LOG(INFO, DATA, "worker %u runs on lcore %u\n", w->index, w->lcore);
 	while (likely(!__atomic_load_n(&sw->stop, __ATOMIC_RELAXED))) {
@@ -84,6 +91,7 @@ worker_run(void *arg)
 		w->rounds++;
 		rte_rcu_qsbr_quiescent(sw->qsbr, w->index);
 	}
+	output_drop_all(w);
 	rte_rcu_qsbr_thread_offline(sw->qsbr, w->index);
 	return 0;
 }

@@ -10,8 +10,13 @@
  * queues of the uplink, decides for each burst at once where its frames go (forward.c), and puts
  * them into output batches, one a destination. A batch leaves when it is full, and whatever waits
  * leaves at the end of the round (output.c): no timer, and a lone frame does not wait for company.
- * Then the worker reports a quiescent state. It holds no frame and no guest at that point, so a
- * guest that was withdrawn is not touched after it.
+ * Behind a burst that was not full batches leave at once: the ring is empty then, so there is
+ * time, and under load bursts are full. Then the worker reports a quiescent state. It uses no
+ * guest beyond that point that it has not looked up anew.
+ *
+ * A full receive ring is the one reason for a frame to stay in its batch. The worker does not stand
+ * still for it: it goes on with its rounds and offers the frames again in each, until the time of
+ * all retries has passed. Who does not empty its ring delays nobody else.
  *
  * The rejected alternative is the drain timer of older vhost switches: batches kept across rounds
  * save a few calls under light load, and cost 50 us for a lone frame, a clock read a round, and
@@ -20,6 +25,7 @@
  * Everything in struct worker belongs to its lcore, but for the counters, which others read.
  */
 
+#include <rte_branch_prediction.h>
 #include <rte_mempool.h>
 
 #include "guest/guest.h"
@@ -33,6 +39,9 @@
 
 /** mbufs that may wait in batches before a worker empties them in the middle of a round. */
 #define HELD_MAX 1024
+
+/** mbufs of these that may stay over to the next round. */
+#define KEPT_MAX (HELD_MAX / 2)
 
 /** What all workers share; constant while they run, but for stop. */
 struct switch_ctx {
@@ -48,6 +57,8 @@ struct switch_ctx {
 /** Frames on their way to one destination. */
 struct batch {
 	struct guest *guest; /**< NULL: the uplink */
+	uint64_t serial;     /**< of the guest, to know it again in the next round */
+	uint64_t give_up_at; /**< TSC when frames that stayed are dropped; 0: none stayed */
 	uint16_t n;
 	bool listed;  /**< in worker.dirty */
 	bool stalled; /**< the guest took nothing in spite of all retries: do not wait again */
@@ -60,6 +71,8 @@ struct worker {
 	unsigned int lcore;
 	struct switch_ctx *sw;
 	uint32_t held;	  /**< mbufs in batches */
+	uint32_t kept;	  /**< mbufs that stayed in batches of full guests */
+	uint64_t patience; /**< TSC cycles that a frame may stay */
 	uint16_t n_dirty; /**< batches that may hold frames */
 	uint16_t dirty[GUEST_MAX];
 	uint64_t rounds;      /**< read by telemetry */
@@ -89,8 +102,17 @@ void forward_from_uplink(struct worker *w, uint16_t pool_guest, struct rte_mbuf 
 
 /** @name output.c: batches. Worker. */
 /**@{*/
-/** Send all that waits in batches. */
+/** Begin a round: know the guests of frames that stayed again, or drop the frames. */
+void output_resume(struct worker *w);
+
+/** Send all that waits in batches; what a full guest does not take may stay. */
 void output_flush(struct worker *w);
+
+/** End: drop what stayed. */
+void output_drop_all(struct worker *w);
+
+/** Count and free a frame for whose guest there is no room. */
+void output_drop_full(struct worker *w, const struct guest *g, struct rte_mbuf *m);
 
 /** Send a batch that is full. */
 void output_flush_guest(struct worker *w, struct batch *b);
@@ -107,7 +129,11 @@ output_to_guest(struct worker *w, struct guest *g, struct rte_mbuf *m)
 	if (!b->listed) {
 		b->listed = true;
 		b->guest = g;
+		b->serial = g->serial;
 		w->dirty[w->n_dirty++] = g->id;
+	} else if (unlikely(b->n == BURST_MAX)) {
+		output_drop_full(w, g, m);
+		return;
 	}
 	b->frame[b->n++] = m;
 	w->held += m->nb_segs;
