@@ -156,7 +156,16 @@ class OpenVSwitch(Switch):
                                f"--unixctl={run}/vswitchd.ctl"], env=env).pid
 
 
-PEERS = {"testpmd": Testpmd, "ovs": OpenVSwitch, "self": VhostSwitch}
+class TwoGuests(VhostSwitch):
+    """The same switch with two guests: the ratio is what a frame costs with two to with n."""
+
+    name = "2 guests"
+
+    def sockets(self, guests):
+        return super().sockets(2)
+
+
+PEERS = {"testpmd": Testpmd, "ovs": OpenVSwitch, "scale": TwoGuests, "self": VhostSwitch}
 
 
 def compare(ours, peer, rounds, slice_ms):
@@ -177,7 +186,7 @@ def latency(ours, peer, rounds):
     for turn in range(rounds):
         for s in (ours, peer) if turn % 2 else (peer, ours):
             s.rate(5, 20)
-            got[s].append(s.work("ping 1000"))
+            got[s].append(s.work("ping 1000 100"))
     return [[statistics.median(v[i] for v in got[s]) for i in (0, 1)] for s in (ours, peer)]
 
 
@@ -187,7 +196,7 @@ def main():
     parser.add_argument("--slice", type=int, default=160)
     parser.add_argument("--sizes", default="64,512,1518")
     parser.add_argument("--guests", default="2,16")
-    parser.add_argument("--peers", default="testpmd,ovs")
+    parser.add_argument("--peers", default="testpmd,ovs,scale")
     parser.add_argument("--plot", help="draw the ratios into this SVG")
     args = parser.parse_args()
 

@@ -7,7 +7,7 @@
  *   run WARM MS        send and receive on all ports; after WARM ms count for MS ms.
  *                      "FRAMES BAD SECONDS": frames received, frames with a wrong destination or
  *                      length, time it took
- *   ping COUNT         one frame at a time from port 0 to port 1, with pauses of 0 to 100 us.
+ *   ping COUNT PAUSE   one frame at a time from port 0 to port 1, with pauses of up to PAUSE us.
  *                      "P50 P99 LOST": microseconds from transmit call to arrival
  *   quit
  */
@@ -139,7 +139,7 @@ compare(const void *a, const void *b)
 }
 
 static void
-ping(unsigned int count)
+ping(unsigned int count, unsigned int pause_us)
 {
 	static uint64_t took[PINGS_MAX];
 	uint64_t hz = rte_get_tsc_hz(), bad = 0, start, now;
@@ -150,7 +150,8 @@ ping(unsigned int count)
 		for (i = 0; i < 64; i++)
 			receive_burst(port, &bad);
 	for (i = 0; i < RTE_MIN(count, (unsigned int)PINGS_MAX); i++) {
-		rte_delay_us_block((unsigned int)rte_rand_max(100));
+		if (pause_us > 0)
+			rte_delay_us_block((unsigned int)rte_rand_max(pause_us));
 		start = rte_rdtsc();
 		if (send_burst(0, 1) != 1) {
 			lost++;
@@ -192,8 +193,8 @@ main(int argc, char **argv)
 	while (fgets(line, sizeof(line), stdin) != NULL && strcmp(line, "quit\n") != 0) {
 		if (sscanf(line, "run %u %u", &a, &b) == 2)
 			run(a, b);
-		else if (sscanf(line, "ping %u", &a) == 1)
-			ping(a);
+		else if (sscanf(line, "ping %u %u", &a, &b) == 2)
+			ping(a, b);
 		else
 			puts("?");
 	}

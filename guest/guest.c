@@ -134,6 +134,19 @@ new_guest(struct guests *guests, int vid, uint16_t id)
 	return g;
 }
 
+/*
+ * The rings are polled: tell the driver not to kick, which costs it a system call or an exit from
+ * the VM for each burst.
+ */
+static void
+stop_kicks(int vid)
+{
+	uint16_t i, n = rte_vhost_get_vring_num(vid);
+
+	for (i = 0; i < n; i++)
+		rte_vhost_enable_guest_notification(vid, i, 0);
+}
+
 static int
 join_locked(struct guests *guests, int vid)
 {
@@ -153,6 +166,7 @@ join_locked(struct guests *guests, int vid)
 	g = new_guest(guests, vid, id);
 	if (g == NULL)
 		return -ENOMEM;
+	stop_kicks(vid);
 	/* No worker counts for this id now: its last guest left with a grace period. */
 	for (i = 0; i < guests->nb_workers; i++)
 		memset(&guests->counters[i]->guest[id], 0, sizeof(struct guest_counters));

@@ -45,6 +45,13 @@ def test_unicast_both_ways_exact_and_in_order(guests):
         assert s.stats(1)["rx_successful"] == 300
 
 
+def test_polled_rings_ask_for_no_kicks(guests):
+    with Switch() as s:
+        g = guests(s)
+        for ring in g.rings:  # VRING_USED_F_NO_NOTIFY, virtio 1.1 2.6.8
+            wait_for(lambda r=ring: r.words[r.used // 2] & 1, what="NO_NOTIFY")
+
+
 def test_registered_line_and_fdb(guests):
     with Switch() as s:
         g = guests(s, mac="cc:bb:bb:bb:bb:bb")
