@@ -87,9 +87,10 @@ class Switch:
         finally:
             self.stop()
 
-    def rate(self, warm, ms):
+    def rate(self, warm, ms, learning=False):
         frames, bad, seconds = self.work(f"run {warm} {ms}")
-        assert bad == 0, f"{bad} wrong frames from {type(self).__name__}"
+        # A switch that does not know a MAC yet may flood: no mistake, but nothing to measure.
+        assert bad == 0 or learning, f"{bad:.0f} wrong frames from {self.name}"
         return frames / seconds
 
     def close(self):
@@ -171,10 +172,12 @@ PEERS = {"testpmd": Testpmd, "ovs": OpenVSwitch, "scale": TwoGuests, "self": Vho
 def compare(ours, peer, rounds, slice_ms):
     """Paired ratios ours / peer, and our rates."""
     ratios, rates = [], []
+    for s in (ours, peer):
+        s.rate(300, 100, learning=True)
     for turn in range(rounds):
         order = (ours, peer) if turn % 2 else (peer, ours)
         rate = {s: s.rate(40, slice_ms) for s in order}
-        if rate[peer] and turn:  # the first round learns MACs
+        if rate[peer]:
             ratios.append(rate[ours] / rate[peer])
             rates.append(rate[ours])
     return statistics.quantiles(ratios, n=4), statistics.median(rates)
