@@ -57,6 +57,8 @@ $(BUILD)/asan-obj/%.o: %.c Makefile
 # A unit test is one file, linked with every room but main.c.
 unit: $(UNIT)
 
+$(BUILD)/unit/test_output: LDFLAGS += -Wl,--wrap=rte_vhost_enqueue_burst
+
 $(BUILD)/unit/%: tests/unit/%.c $(filter-out $(BUILD)/obj/main.o,$(SRCS:%.c=$(BUILD)/obj/%.o))
 	@mkdir -p $(@D)
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(DPDK_LIBS) -lcmocka

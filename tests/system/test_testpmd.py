@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Guests without a VM: dpdk-testpmd's virtio_user, bridged to TAPs in network namespaces."""
+
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+from harness import Switch, cpus, eal_args, wait_for
+
+
+def ip(*args, check=True):
+    subprocess.run(["ip", *args], check=check, stderr=None if check else subprocess.DEVNULL)
+
+
+class Host:
+    """A network namespace whose only interface leads, by way of testpmd, to the switch."""
+
+    def __init__(self, switch, number, tmp, options=""):
+        self.ns, self.tap = f"vs{os.getpid()}n{number}", f"vst{os.getpid() % 10000}{number}"
+        self.mac, self.address = f"02:00:00:00:07:{number:02x}", f"192.168.78.{number}"
+        self.log = open(os.path.join(tmp, f"testpmd{number}"), "w", encoding="utf-8")
+        ip("netns", "add", self.ns)
+        self.proc = subprocess.Popen(
+            ["ip", "netns", "exec", self.ns, "dpdk-testpmd", *eal_args(self.ns, f"0@{cpus()[1]},1@{cpus()[1]}", 256, [
+                "--no-telemetry", "--vdev",
+                f"net_virtio_user0,path={switch.sock},mac={self.mac},queue_size=256{options}",
+                "--vdev", f"net_tap0,iface={self.tap},mac={self.mac}"]),
+             "--", "--forward-mode=io", "--auto-start", "--total-num-mbufs=4096", "--nb-cores=1",
+             "-i"],
+            stdin=subprocess.PIPE, stdout=self.log, stderr=subprocess.STDOUT)
+        wait_for(lambda: "Checking link statuses" in self.output(), 20, "testpmd")
+        ip("-n", self.ns, "addr", "add", self.address + "/24", "dev", self.tap)
+        # 1500 bytes and no offloads: net_tap passes frames on as they are
+        self.run("ip", "link", "set", self.tap, "address", self.mac, "up")
+        self.run("ip", "link", "set", "lo", "up")
+
+    def output(self):
+        with open(self.log.name, encoding="utf-8") as f:
+            return f.read()
+
+    def run(self, *args, **kw):
+        return subprocess.run(["ip", "netns", "exec", self.ns, *args], check=True,
+                              capture_output=True, text=True, timeout=60, **kw).stdout
+
+    def close(self):
+        self.proc.kill()
+        self.proc.wait()
+        self.proc.stdin.close()
+        self.log.close()
+        ip("netns", "del", self.ns, check=False)
+
+
+@pytest.mark.parametrize("options", ["", ",packed_vq=1", ",mrg_rxbuf=0,in_order=0"],
+                         ids=["default", "packed", "plain"])
+def test_ping_and_tcp_between_namespaces(tmp_path, options):
+    with Switch("--mergeable", "1") as s:
+        hosts = []
+        try:
+            for i in (1, 2):
+                hosts.append(Host(s, i, str(tmp_path), options))
+            s.wait_guests(2)
+            a, b = hosts
+            assert " 0% packet loss" in a.run("ping", "-c", "5", "-i", "0.2", "-W", "5", b.address)
+            assert " 0% packet loss" in b.run("ping", "-c", "5", "-i", "0.2", "-s", "1400",
+                                              a.address)
+            assert set(s.telemetry("/vhost_switch/fdb").values()) == {a.mac, b.mac}
+            server = subprocess.Popen(["ip", "netns", "exec", b.ns, "iperf3", "-s", "-1"],
+                                      stdout=subprocess.DEVNULL)
+            time.sleep(0.5)
+            result = json.loads(a.run("iperf3", "-c", b.address, "-t", "2", "-J"))
+            server.wait(10)
+            assert result["end"]["sum_received"]["bytes"] > 1e6
+        finally:
+            for h in hosts:
+                h.close()
+        s.wait_guests(0)

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Batches, with a guest's ring in place of librte_vhost's: the linker wraps the one call. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_cycles.h>
+
+#include "switch/worker.h"
+#include "unit.h"
+
+static struct rte_mempool *pool;
+static struct config cfg;
+static struct uplink uplink;
+static struct guests guests;
+static struct switch_ctx sw;
+static struct worker *w;
+static struct guest guest[2];
+static struct guest_rings one_ring = { .rx = { 1 }, .tx = { 1 } };
+
+static unsigned int room;	/* frames that the ring takes */
+static uint16_t longest;	/* longest frame that it takes */
+static unsigned int calls;	/* of enqueue */
+static uint16_t arrived[256];	/* lengths, in order */
+static unsigned int nb_arrived;
+
+uint16_t __wrap_rte_vhost_enqueue_burst(int vid, uint16_t queue, struct rte_mbuf **frames,
+	uint16_t n);
+
+uint16_t
+__wrap_rte_vhost_enqueue_burst(int vid, uint16_t queue, struct rte_mbuf **frames, uint16_t n)
+{
+	uint16_t i;
+
+	(void)vid;
+	(void)queue;
+	calls++;
+	for (i = 0; i < n && room > 0 && frames[i]->pkt_len <= longest; i++, room--)
+		arrived[nb_arrived++] = (uint16_t)frames[i]->pkt_len;
+	return i;
+}
+
+static int
+create(void **state)
+{
+	if (start_eal(state) != 0)
+		return -1;
+	pool = rte_pktmbuf_pool_create("p", 255, 0, 0, 4096, 0);
+	return pool == NULL;
+}
+
+static int
+setup(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	room = 1000;
+	longest = UINT16_MAX;
+	calls = nb_arrived = 0;
+	sw = (struct switch_ctx){ .cfg = &cfg, .guests = &guests, .uplink = &uplink, .pool = pool };
+	w = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*w));
+	memset(w, 0, sizeof(*w));
+	w->sw = &sw;
+	w->patience = rte_get_tsc_hz(); /* a second: never over by chance */
+	memset(guest, 0, sizeof(guest));
+	for (i = 0; i < 2; i++) {
+		guest[i].id = (uint16_t)i;
+		guest[i].serial = i + 1;
+		guest[i].registered = true;
+		guest[i].rings = &one_ring;
+		guests.by_id[i] = &guest[i];
+	}
+	return 0;
+}
+
+/* Every test ends with all mbufs back in the pool. */
+static int
+teardown(void **state)
+{
+	(void)state;
+	free(w);
+	return rte_mempool_avail_count(pool) != pool->size;
+}
+
+/* Frames of lengths first, first + 1, ... from guest 0 to guest 1. */
+static void
+put(unsigned int first, unsigned int n)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+
+		rte_pktmbuf_append(m, (uint16_t)(first + i));
+		m->port = 0;
+		output_to_guest(w, &guest[1], m);
+	}
+}
+
+static void
+expect_lengths(unsigned int first, unsigned int n)
+{
+	unsigned int i;
+
+	assert_int_equal(nb_arrived, n);
+	for (i = 0; i < n; i++)
+		assert_int_equal(arrived[i], first + i);
+}
+
+#define SENT w->counters.guest[0].tx_ok
+#define GOT w->counters.guest[1].rx_ok
+#define SENDER_FULL w->counters.guest[0].tx_drop[TX_DROP_GUEST_FULL]
+#define RING_FULL w->counters.guest[1].rx_drop[RX_DROP_RING_FULL]
+
+static void
+test_one_call_a_batch(void **state)
+{
+	(void)state;
+	put(60, BURST_MAX - 1);
+	assert_int_equal(calls, 0);
+	put(60 + BURST_MAX - 1, 1); /* full: leaves at once */
+	assert_int_equal(calls, 1);
+	put(60 + BURST_MAX, 3);
+	output_flush(w);
+	assert_int_equal(calls, 2);
+	assert_int_equal(w->n_dirty, 0);
+	expect_lengths(60, BURST_MAX + 3);
+	assert_int_equal(SENT, BURST_MAX + 3);
+	assert_int_equal(GOT, BURST_MAX + 3);
+}
+
+static void
+test_full_ring_stays_in_order(void **state)
+{
+	(void)state;
+	room = 5;
+	put(60, 10);
+	output_flush(w);
+	assert_int_equal(w->kept, 5);
+	output_resume(w);
+	put(70, 4); /* behind those that stayed */
+	room = 100;
+	output_flush(w);
+	expect_lengths(60, 14);
+	assert_int_equal(SENT, 14);
+	assert_int_equal(RING_FULL, 0);
+}
+
+static void
+test_full_batch_of_a_full_ring_drops_the_newest(void **state)
+{
+	(void)state;
+	room = 0;
+	put(60, BURST_MAX + 7);
+	room = 100;
+	output_flush(w);
+	expect_lengths(60, BURST_MAX);
+	assert_int_equal(SENDER_FULL, 7);
+	assert_int_equal(RING_FULL, 7);
+}
+
+static void
+test_patience_ends_and_is_not_repeated(void **state)
+{
+	(void)state;
+	room = 0;
+	w->patience = 1;
+	put(60, 4);
+	output_flush(w); /* begins to wait */
+	output_flush(w); /* gives up */
+	assert_int_equal(RING_FULL, 4);
+	w->patience = rte_get_tsc_hz();
+	put(60, 4);
+	output_flush(w); /* stalled: no second wait */
+	assert_int_equal(RING_FULL, 8);
+	assert_int_equal(SENDER_FULL, 8);
+	room = 2;
+	put(60, 4);
+	output_flush(w); /* took some: waited for again */
+	assert_int_equal(w->kept, 2);
+	output_drop_all(w);
+}
+
+static void
+test_what_stayed_for_a_guest_that_left_is_dropped(void **state)
+{
+	(void)state;
+	room = 0;
+	put(60, 4);
+	output_flush(w);
+	guest[1].serial = 99; /* another guest with the same id */
+	room = 100;
+	output_resume(w);
+	output_flush(w);
+	assert_int_equal(nb_arrived, 0);
+	assert_int_equal(SENDER_FULL, 4);
+	assert_int_equal(w->n_dirty, 0);
+}
+
+static void
+test_too_long_does_not_block_those_behind(void **state)
+{
+	(void)state;
+	longest = 1522;
+	put(1520, 5);
+	put(100, 2);
+	output_flush(w);
+	assert_int_equal(nb_arrived, 3 + 2);
+	assert_int_equal(w->counters.guest[1].rx_drop[RX_DROP_TOO_LONG], 2);
+	assert_int_equal(w->counters.guest[0].tx_drop[TX_DROP_GUEST_TOO_LONG], 2);
+	assert_int_equal(SENT, 5);
+}
+
+static void
+test_flooded_frames_are_not_counted_for_the_sender(void **state)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+
+	(void)state;
+	m->port = FROM_FLOOD;
+	rte_pktmbuf_append(m, 60);
+	output_to_guest(w, &guest[1], m);
+	output_flush(w);
+	assert_int_equal(SENT, 0);
+	assert_int_equal(GOT, 1);
+}
+
+int
+main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_one_call_a_batch),
+		T(test_full_ring_stays_in_order),
+		T(test_full_batch_of_a_full_ring_drops_the_newest),
+		T(test_patience_ends_and_is_not_repeated),
+		T(test_what_stayed_for_a_guest_that_left_is_dropped),
+		T(test_too_long_does_not_block_those_behind),
+		T(test_flooded_frames_are_not_counted_for_the_sender),
+	};
+
+	return cmocka_run_group_tests(tests, create, NULL);
+}
