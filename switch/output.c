@@ -262,21 +262,31 @@ output_flush_guest(struct worker *w, struct batch *b)
 	b->give_up_at = 0;
 }
 
-/* Hand frames to the NIC and count them; what it does not take is freed. */
+/*
+ * Hand frames to the NIC. Returns how many it took, from the first on; when it stopped at a frame
+ * whose offloads it cannot do, *misfit is set, else its queue is full.
+ */
 static uint16_t
-transmit(struct worker *w, struct rte_mbuf **frames, uint16_t n)
+transmit(struct worker *w, struct rte_mbuf **frames, uint16_t n, bool *misfit)
 {
-	uint16_t sent = 0, ready, now;
+	struct uplink *up = w->sw->uplink;
+	uint16_t sent = 0, ready = n, now;
 
+	*misfit = false;
 	while (sent < n) {
-		/* Pseudo-header checksums and the like; stops at a frame the NIC cannot do. */
-		ready = rte_eth_tx_prepare(w->sw->uplink->port,
-			(uint16_t)(w->index % w->sw->uplink->nb_txq), frames + sent,
-			(uint16_t)(n - sent));
-		now = ready == 0 ? 0 : uplink_transmit(w->sw->uplink, w->index, frames + sent, ready);
-		sent = (uint16_t)(sent + now);
-		if (now < ready || ready == 0)
+		/* Fills in pseudo-header checksums and the like where offloads are in use. */
+		if (w->sw->cfg->tx_csum)
+			ready = rte_eth_tx_prepare(up->port, (uint16_t)(w->index % up->nb_txq),
+				frames + sent, (uint16_t)(n - sent));
+		if (ready == 0) {
+			*misfit = true;
 			break;
+		}
+		now = uplink_transmit(up, w->index, frames + sent, ready);
+		sent = (uint16_t)(sent + now);
+		if (now < ready)
+			break;
+		ready = (uint16_t)(n - sent);
 	}
 	return sent;
 }
@@ -288,6 +298,7 @@ transmit_unfinished(struct worker *w, struct rte_mbuf *m)
 	struct rte_mbuf *out[OFFLOAD_SEGMENTS_MAX];
 	struct guest_counters *from = &w->counters.guest[m->port];
 	uint16_t sent;
+	bool misfit;
 	int n;
 
 	n = offload_finish(m, w->sw->pool, w->sw->pieces_pool, out);
@@ -296,35 +307,46 @@ transmit_unfinished(struct worker *w, struct rte_mbuf *m)
 		w->counters.uplink.tx_drop++;
 		return;
 	}
-	sent = transmit(w, out, (uint16_t)n);
+	sent = transmit(w, out, (uint16_t)n, &misfit);
 	rte_pktmbuf_free_bulk(out + sent, (unsigned int)(n - sent));
 	if (sent == n) {
 		from->tx_ok++;
 		w->counters.uplink.tx_ok++;
 	} else {
-		from->tx_drop[TX_DROP_UPLINK_FULL]++;
+		from->tx_drop[misfit ? TX_DROP_OFFLOAD : TX_DROP_UPLINK_FULL]++;
 		w->counters.uplink.tx_drop++;
 	}
+}
+
+static void
+drop_from_uplink(struct worker *w, struct rte_mbuf *m, enum tx_drop why)
+{
+	w->counters.uplink.tx_drop++;
+	drop_from_guest(w, m->port, why, m);
 }
 
 static void
 transmit_finished(struct worker *w, struct rte_mbuf **frames, uint16_t n)
 {
 	uint16_t sender[BURST_MAX];
-	uint16_t i, sent;
+	uint16_t i, done = 0, sent;
+	bool misfit;
 
 	for (i = 0; i < n; i++)
-		sender[i] = frames[i]->port;
-	sent = transmit(w, frames, n);
-	rte_pktmbuf_free_bulk(frames + sent, (unsigned int)(n - sent));
-	for (i = 0; i < n; i++) {
-		if (i < sent)
+		sender[i] = frames[i]->port; /* the NIC's own once it took them */
+	while (done < n) {
+		sent = transmit(w, frames + done, (uint16_t)(n - done), &misfit);
+		for (i = done; i < done + sent; i++)
 			w->counters.guest[sender[i]].tx_ok++;
-		else
-			w->counters.guest[sender[i]].tx_drop[TX_DROP_UPLINK_FULL]++;
+		w->counters.uplink.tx_ok += sent;
+		done = (uint16_t)(done + sent);
+		if (!misfit)
+			break;
+		/* One guest's odd frame must not cost the others theirs. */
+		drop_from_uplink(w, frames[done++], TX_DROP_OFFLOAD);
 	}
-	w->counters.uplink.tx_ok += sent;
-	w->counters.uplink.tx_drop += (uint16_t)(n - sent);
+	while (done < n)
+		drop_from_uplink(w, frames[done++], TX_DROP_UPLINK_FULL);
 }
 
 void

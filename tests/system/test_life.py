@@ -38,10 +38,15 @@ def flood(guest, targets, stop):
         guest.poll()
 
 
-@pytest.mark.parametrize("app,victims", [(APP, 200), (ASAN, 200)], ids=["plain", "asan"])
-def test_guests_killed_under_load(app, victims):
+ONE = str(cpus()[0])
+TWO = f"0@{cpus()[0]},1@{cpus()[0]},2@{cpus()[1]}"  # two workers
+
+
+@pytest.mark.parametrize("app,lcores", [(APP, ONE), (APP, TWO), (ASAN, ONE), (ASAN, TWO)],
+                         ids=["plain", "plain-2-workers", "asan", "asan-2-workers"])
+def test_guests_killed_under_load(app, lcores):
     macs = [f"02:00:00:00:05:{i:02x}" for i in range(4)]
-    with Switch("--rx-retry-delay", "1", app=app, lcores=str(cpus()[0])) as s:
+    with Switch("--rx-retry-delay", "1", app=app, lcores=lcores) as s:
         peers = [Guest(s.sock, f"02:00:00:00:06:{i:02x}", size=64) for i in range(2)]
         s.wait_guests(2)
         stop = threading.Event()
@@ -50,7 +55,7 @@ def test_guests_killed_under_load(app, victims):
         for t in threads:
             t.start()
         try:
-            left = victims
+            left = 200
             while left > 0:
                 procs = []
                 for mac in macs:

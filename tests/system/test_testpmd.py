@@ -31,7 +31,12 @@ class Host:
              "--", "--forward-mode=io", "--auto-start", "--total-num-mbufs=4096", "--nb-cores=1",
              "-i"],
             stdin=subprocess.PIPE, stdout=self.log, stderr=subprocess.STDOUT)
-        wait_for(lambda: "Checking link statuses" in self.output(), 20, "testpmd")
+        try:
+            wait_for(lambda: "Checking link statuses" in self.output(), 20, "testpmd")
+        except TimeoutError:
+            self.close()
+            print(self.output())
+            raise
         ip("-n", self.ns, "addr", "add", self.address + "/24", "dev", self.tap)
         # 1500 bytes and no offloads: net_tap passes frames on as they are
         self.run("ip", "link", "set", self.tap, "address", self.mac, "up")
