@@ -211,8 +211,9 @@ def main():
             f.write(str(int(before) + HUGEPAGES))
     rows = []
     try:
-        print(f"{'peer':<14}{'guests':>7}{'bytes':>7}{'ratio':>8}{'quartiles':>15}{'Mpps':>8}"
-              "   one frame p50/p99 us, ours : peer")
+        print("Ratio of rates (median, quartiles); a lone frame in us, ours:peer")
+        print(f"{'peer':<12}{'guests':>6}{'bytes':>6}{'ratio':>6}{'quartiles':>11}{'Mpps':>6}"
+              f"{'median':>11}{'99th':>9}")
         for peer_name in args.peers.split(","):
             for n in map(int, args.guests.split(",")):
                 for size in map(int, args.sizes.split(",")):
@@ -222,11 +223,12 @@ def main():
                         (low, mid, high), rate = compare(ours, peer, args.rounds, args.slice)
                         (p50, p99), (q50, q99) = latency(ours, peer, 10)
                         rows.append((peer.name, n, size, low, mid, high))
-                        print(f"{peer.name:<14}{n:>7}{size:>7}{mid:>8.2f}{low:>8.2f}-{high:<6.2f}"
-                              f"{rate / 1e6:>8.2f}   {p50:.2f}/{p99:.1f} : {q50:.2f}/{q99:.1f}",
+                        print(f"{peer.name:<12}{n:>6}{size:>6}{mid:>6.2f}"
+                              f"{f'{low:.2f}-{high:.2f}':>11}{rate / 1e6:>6.1f}"
+                              f"{f'{p50:.2f}:{q50:.2f}':>11}{f'{p99:.1f}:{q99:.1f}':>9}",
                               flush=True)
                     except (AssertionError, OSError, TimeoutError, subprocess.SubprocessError) as e:
-                        print(f"{peer_name:<14}{n:>7}{size:>7}  not measured: {e}", flush=True)
+                        print(f"{peer_name:<12}{n:>6}{size:>6}  not measured: {e}", flush=True)
                     finally:
                         for s in (ours, peer):
                             if s:
@@ -242,14 +244,14 @@ def plot(rows, path):
     import matplotlib
     matplotlib.use("svg")
     from matplotlib import pyplot
-    fig, ax = pyplot.subplots(figsize=(8, 4))
-    labels = [f"{name}\n{n} guests\n{size} B" for name, n, size, *_ in rows]
+    rows = rows[::-1]
+    fig, ax = pyplot.subplots(figsize=(8, 1 + len(rows) * 0.28))
     mid = [r[4] for r in rows]
-    ax.bar(labels, mid, color="#4878a8",
-           yerr=[[r[4] - r[3] for r in rows], [r[5] - r[4] for r in rows]])
-    ax.axhline(1, color="black", linewidth=1)
-    ax.set_ylabel("vhost-switch / peer")
-    ax.tick_params(axis="x", labelsize=7)
+    ax.barh([f"{name}, {n} guests, {size} B" for name, n, size, *_ in rows], mid, color="#4878a8",
+            xerr=[[r[4] - r[3] for r in rows], [r[5] - r[4] for r in rows]])
+    ax.axvline(1, color="black", linewidth=1)
+    ax.set_xlabel("rate of vhost-switch / rate of the peer (median, quartiles)")
+    ax.tick_params(axis="y", labelsize=9)
     fig.tight_layout()
     fig.savefig(path)
 

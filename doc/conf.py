@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 project = "vhost-switch"
 author = "the vhost-switch authors"
+copyright = "2026, the vhost-switch authors"
+highlight_language = "text"
 extensions = []
 master_doc = "index"
 html_theme = "alabaster"

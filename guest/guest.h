@@ -99,12 +99,8 @@ struct guests {
 #define FOREACH_RING(ring, mask)                                                                   \
 	for (unsigned int w_ = 0; w_ < QUEUE_PAIR_WORDS; w_++)                                     \
 		for (uint64_t b_ = __atomic_load_n(&(mask)[w_], __ATOMIC_RELAXED);                 \
-			b_ != 0 && ((ring) = (uint16_t)(w_ * 64 + rte_ctz64(b_)), true);           \
+			b_ != 0 && ((ring) = (uint16_t)(w_ * 64 + (unsigned int)__builtin_ctzll(b_)), true); \
 			b_ &= b_ - 1)
-
-#ifndef rte_ctz64
-#define rte_ctz64(v) ((unsigned int)__builtin_ctzll(v)) /* DPDK has it from 23.07 on */
-#endif
 
 /**
  * Make an empty table. Main thread, before workers and sockets.

@@ -271,6 +271,23 @@ def test_statistics_into_a_pipe_have_no_control_codes(guests):
         assert s.has("Device statistics") and "\033" not in s.log()
 
 
+def test_statistics_on_a_terminal_are_redrawn():
+    import pty
+    import subprocess
+    s = Switch("--stats", "1", start=False)
+    master, slave = pty.openpty()
+    with subprocess.Popen(s.args, cwd=s.dir, stdout=slave, stderr=subprocess.DEVNULL) as proc:
+        os.close(slave)
+        text = b""
+        while text.count(b"Device statistics") < 2:
+            text += os.read(master, 4096)
+        proc.terminate()
+        assert proc.wait(20) == 0
+    os.close(master)
+    os.rmdir(s.dir)
+    assert text.count(b"\033[2J\033[HDevice statistics") >= 2
+
+
 def test_offered_features_follow_the_options(guests):
     csum, host_tso4, mrg = 1 << 0, 1 << 11, 1 << 15
     for args, on in (((), 0), (("--tx-csum", "1"), csum), (("--tso", "1"), csum | host_tso4),
