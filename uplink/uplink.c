@@ -58,12 +58,33 @@ plan_transmit(struct uplink *up, const struct config *cfg, struct uplink_plan *p
 	up->txq_shared = up->nb_txq < nb_workers;
 }
 
-static void
-plan_jumbo(struct uplink_plan *plan)
+/*
+ * The MTU that a port can have, the way rte_eth_dev_configure() will check it: max_rx_pktlen counts
+ * the frame, and what is not MTU of it is only known where the driver sets max_mtu too.
+ */
+static uint32_t
+mtu_limit(const struct rte_eth_dev_info *info)
 {
-	if (plan->info.max_mtu < JUMBO_MTU)
+	uint32_t overhead = RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN;
+
+	if (info->max_mtu != UINT16_MAX && info->max_rx_pktlen > info->max_mtu)
+		overhead = info->max_rx_pktlen - info->max_mtu;
+	if (info->max_rx_pktlen <= overhead)
+		return 0;
+	return RTE_MIN(info->max_rx_pktlen - overhead, (uint32_t)info->max_mtu);
+}
+
+static void
+plan_jumbo(const struct uplink *up, struct uplink_plan *plan)
+{
+	uint32_t mtu = RTE_MIN(mtu_limit(&plan->info), (uint32_t)JUMBO_MTU);
+
+	if (mtu <= RTE_ETHER_MTU) {
+		RTE_LOG(WARNING, UPLINK, "port %u (%s) takes no jumbo frames\n", up->port,
+			plan->info.driver_name);
 		return;
-	plan->conf.rxmode.mtu = JUMBO_MTU;
+	}
+	plan->conf.rxmode.mtu = mtu;
 	plan->conf.rxmode.offloads |=
 		RTE_ETH_RX_OFFLOAD_SCATTER & plan->info.rx_offload_capa;
 }
@@ -97,7 +118,7 @@ uplink_open(struct uplink *up, struct uplink_plan *plan, const struct config *cf
 		return ret;
 	plan_transmit(up, cfg, plan, nb_workers);
 	if (cfg->mergeable)
-		plan_jumbo(plan);
+		plan_jumbo(up, plan);
 	for (i = 0; i < RTE_DIM(up->txq_lock); i++)
 		rte_spinlock_init(&up->txq_lock[i]);
 	up->nb_rxq = plan->nb_rxq;

@@ -60,8 +60,10 @@ def test_from_the_nic_by_mac_and_vlan(wire, guests):
         assert a.recv(1)[0][14:24] == b"priority 5"
 
 
-def test_to_the_nic_with_the_guests_tag(wire, guests):
-    with Switch(vdev=wire.vdev, port=wire.port) as s:
+@pytest.mark.parametrize("options", [(), ("--mergeable", "1", "--tso", "1", "-P")],
+                         ids=["default", "mergeable, tso, promiscuous"])
+def test_to_the_nic_with_the_guests_tag(wire, guests, options):
+    with Switch(*options, vdev=wire.vdev, port=wire.port) as s:
         a, b = guests(s, 2)
         wire.open()
         introduce(a, b)
