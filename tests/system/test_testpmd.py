@@ -24,7 +24,7 @@ class Host:
         self.log = open(os.path.join(tmp, f"testpmd{number}"), "w", encoding="utf-8")
         ip("netns", "add", self.ns)
         self.proc = subprocess.Popen(
-            ["ip", "netns", "exec", self.ns, "dpdk-testpmd", *eal_args(self.ns, f"0@{cpus()[1]},1@{cpus()[1]}", 256, [
+            [*self.inside(), "dpdk-testpmd", *eal_args(self.ns, f"0@{cpus()[1]},1@{cpus()[1]}", 256, [
                 "--no-telemetry", "--vdev",
                 f"net_virtio_user0,path={switch.sock},mac={self.mac},queue_size=256{options}",
                 "--vdev", f"net_tap0,iface={self.tap},mac={self.mac}"]),
@@ -42,12 +42,16 @@ class Host:
         self.run("ip", "link", "set", self.tap, "address", self.mac, "up")
         self.run("ip", "link", "set", "lo", "up")
 
+    def inside(self):
+        """Not "ip netns exec", which remounts /sys and fails in a chroot."""
+        return ["nsenter", f"--net=/run/netns/{self.ns}"]
+
     def output(self):
         with open(self.log.name, encoding="utf-8") as f:
             return f.read()
 
     def run(self, *args, **kw):
-        return subprocess.run(["ip", "netns", "exec", self.ns, *args], check=True,
+        return subprocess.run([*self.inside(), *args], check=True,
                               capture_output=True, text=True, timeout=60, **kw).stdout
 
     def close(self):
@@ -72,7 +76,7 @@ def test_ping_and_tcp_between_namespaces(tmp_path, options):
             assert " 0% packet loss" in b.run("ping", "-c", "5", "-i", "0.2", "-s", "1400",
                                               a.address)
             assert set(s.telemetry("/vhost_switch/fdb").values()) == {a.mac, b.mac}
-            server = subprocess.Popen(["ip", "netns", "exec", b.ns, "iperf3", "-s", "-1"],
+            server = subprocess.Popen([*b.inside(), "iperf3", "-s", "-1"],
                                       stdout=subprocess.DEVNULL)
             time.sleep(0.5)
             result = json.loads(a.run("iperf3", "-c", b.address, "-t", "2", "-J"))
