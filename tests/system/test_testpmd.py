@@ -10,6 +10,8 @@ import pytest
 
 from harness import Switch, cpus, eal_args, wait_for
 
+LCORES = f"0@{cpus()[1]},1@{cpus()[1]}"  # testpmd's main, which sleeps, and its worker
+
 
 def ip(*args, check=True):
     subprocess.run(["ip", *args], check=check, stderr=None if check else subprocess.DEVNULL)
@@ -24,7 +26,7 @@ class Host:
         self.log = open(os.path.join(tmp, f"testpmd{number}"), "w", encoding="utf-8")
         ip("netns", "add", self.ns)
         self.proc = subprocess.Popen(
-            [*self.inside(), "dpdk-testpmd", *eal_args(self.ns, f"0@{cpus()[1]},1@{cpus()[1]}", 256, [
+            [*self.inside(), "dpdk-testpmd", *eal_args(self.ns, LCORES, 256, [
                 "--no-telemetry", "--vdev",
                 f"net_virtio_user0,path={switch.sock},mac={self.mac},queue_size=256{options}",
                 "--vdev", f"net_tap0,iface={self.tap},mac={self.mac}"]),
@@ -86,3 +88,43 @@ def test_ping_and_tcp_between_namespaces(tmp_path, options):
             for h in hosts:
                 h.close()
         s.wait_guests(0)
+
+
+def test_pcap_files_in_and_out_exact(tmp_path):
+    """One guest plays a capture file, the other records one; 100 frames fit its ring."""
+    from scapy.all import Ether, raw, rdpcap, wrpcap
+
+    macs = ["02:00:00:00:08:01", "02:00:00:00:08:02"]
+    hello = Ether(dst="ff:ff:ff:ff:ff:ff", src=macs[1], type=0x88b5) / bytes(46)
+    frames = [Ether(dst=macs[1], src=macs[0], type=0x88b5) / os.urandom(46 + i * 14)
+              for i in range(100)]
+    procs = []
+
+    def player(switch, number, play):
+        wrpcap(str(tmp_path / f"in{number}"), play)
+        procs.append(subprocess.Popen(
+            ["dpdk-testpmd", *eal_args(f"vspcap{os.getpid()}{number}", LCORES, 256, [
+                "--no-telemetry", "--vdev",
+                f"net_virtio_user0,path={switch.sock},mac={macs[number]},queue_size=256",
+                "--vdev", f"net_pcap0,rx_pcap={tmp_path}/in{number},"
+                f"tx_pcap={tmp_path}/out{number}"]),
+             "--", "--forward-mode=io", "--auto-start", "--no-flush-rx",
+             "--total-num-mbufs=4096", "--nb-cores=1", "-i"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    with Switch() as s:
+        try:
+            player(s, 1, [hello])
+            s.wait_log(f"(0) MAC_ADDRESS {macs[1]}")
+            player(s, 0, frames)
+            wait_for(lambda: s.stats(0).get("rx_successful") == 100, 30, "100 frames")
+            time.sleep(0.5)
+            procs[0].stdin.write(b"quit\n")  # closes the file
+            procs[0].stdin.flush()
+            procs[0].wait(20)
+        finally:
+            for p in procs:
+                p.kill()
+                p.wait()
+                p.stdin.close()
+        s.wait_guests(0)
+    assert [raw(p) for p in rdpcap(str(tmp_path / "out1"))] == [raw(p) for p in frames]
