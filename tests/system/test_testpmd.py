@@ -39,13 +39,13 @@ class Host:
             self.close()
             print(self.output())
             raise
-        ip("-n", self.ns, "addr", "add", self.address + "/24", "dev", self.tap)
+        self.run("ip", "addr", "add", self.address + "/24", "dev", self.tap)
         # 1500 bytes and no offloads: net_tap passes frames on as they are
         self.run("ip", "link", "set", self.tap, "address", self.mac, "up")
         self.run("ip", "link", "set", "lo", "up")
 
     def inside(self):
-        """Not "ip netns exec", which remounts /sys and fails in a chroot."""
+        """Not "ip netns exec" or "ip -n", which remount /sys and fail in a chroot."""
         return ["nsenter", f"--net=/run/netns/{self.ns}"]
 
     def output(self):

@@ -48,6 +48,7 @@ def kernel():
     tree = os.path.join(CACHE, "kernel")
     if not glob.glob(os.path.join(tree, "boot/vmlinuz-*")):
         os.makedirs(CACHE, exist_ok=True)
+        run("apt-get", "-qq", "update")
         package = kernel_package()
         # root's apt drops its privileges for a download, which needs a folder it can write
         run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package, cwd=CACHE)
