@@ -22,7 +22,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tests/system"))
 
-from harness import cpus, hugepages, wait_for  # noqa: E402
+from harness import cpus, give_back_hugepages, reserve_hugepages, wait_for  # noqa: E402
 
 SWITCH_CPU, GUEST_CPU = cpus()
 HUGEPAGES = 1400
@@ -203,12 +203,7 @@ def main():
     parser.add_argument("--plot", help="draw the ratios into this SVG")
     args = parser.parse_args()
 
-    path = "/proc/sys/vm/nr_hugepages"
-    with open(path, encoding="ascii") as f:
-        before = f.read()
-    if hugepages() < HUGEPAGES:
-        with open(path, "w", encoding="ascii") as f:
-            f.write(str(int(before) + HUGEPAGES))
+    before = reserve_hugepages(HUGEPAGES)
     rows = []
     try:
         print("Ratio of rates (median, quartiles); a lone frame in us, ours:peer")
@@ -234,8 +229,7 @@ def main():
                             if s:
                                 s.close()
     finally:
-        with open(path, "w", encoding="ascii") as f:
-            f.write(before)
+        give_back_hugepages(before)
     if args.plot and rows:
         plot(rows, args.plot)
 

@@ -317,7 +317,7 @@ guests_program(struct guests *guests)
 
 		if (g == NULL || g->steered || !__atomic_load_n(&g->registered, __ATOMIC_ACQUIRE))
 			continue;
-		guest_mac(g->mac, &mac);
+		fdb_key_to_mac(g->mac, &mac);
 		ret = uplink_admit(guests->uplink, g->id, g->mac);
 		if (ret < 0)
 			RTE_LOG(ERR, DATA, "(%u) the NIC refused MAC or VLAN: %s\n", g->id,

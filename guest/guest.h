@@ -202,18 +202,6 @@ guests_find(struct guests *guests, uint16_t id)
 }
 
 /**
- * Write a MAC key as a MAC address.
- *
- * @param key from fdb_key()
- * @param[out] mac the address
- */
-static inline void
-guest_mac(uint64_t key, struct rte_ether_addr *mac)
-{
-	memcpy(mac->addr_bytes, &key, RTE_ETHER_ADDR_LEN);
-}
-
-/**
  * Take frames that a guest sends. Worker that polls it.
  *
  * @param g the guest

@@ -29,7 +29,7 @@ mac_text(const struct guest *g, char *text)
 {
 	struct rte_ether_addr mac;
 
-	guest_mac(g->mac, &mac);
+	fdb_key_to_mac(g->mac, &mac);
 	snprintf(text, MAC_TEXT_LEN, MAC_FMT, RTE_ETHER_ADDR_BYTES(&mac));
 }
 

@@ -48,6 +48,18 @@ fdb_key(const struct rte_ether_addr *mac)
 }
 
 /**
+ * The way back from fdb_key().
+ *
+ * @param key a lookup key
+ * @param[out] mac the address that it stands for
+ */
+static inline void
+fdb_key_to_mac(uint64_t key, struct rte_ether_addr *mac)
+{
+	memcpy(mac->addr_bytes, &key, RTE_ETHER_ADDR_LEN);
+}
+
+/**
  * Create an empty database. Main thread.
  *
  * @return it, or NULL with rte_errno set

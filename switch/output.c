@@ -8,7 +8,6 @@
 #include <rte_net.h>
 
 #include "switch/offload.h"
-#include "switch/vlan.h"
 #include "switch/worker.h"
 
 /*
@@ -17,24 +16,37 @@
  */
 #define PLAIN_FRAME_MAX (RTE_ETHER_MAX_LEN + RTE_VLAN_HLEN)
 
-/* Count what became of frames whose senders wait for the outcome. */
+/* Count what became of a frame for its sender, if it waits for the outcome. */
+static void
+count_sender(struct worker *w, uint16_t sender, bool sent, enum tx_drop why)
+{
+	if (sender >= GUEST_MAX)
+		return; /* from the uplink, or flooded */
+	if (sent)
+		w->counters.guest[sender].tx_ok++;
+	else
+		w->counters.guest[sender].tx_drop[why]++;
+}
+
+/* The same for n frames, of which the first were sent. */
 static void
 count_senders(struct worker *w, struct rte_mbuf **frames, uint16_t n, uint16_t sent,
 	enum tx_drop why)
 {
 	uint16_t i;
 
-	for (i = 0; i < n; i++) {
-		struct guest_counters *c;
+	for (i = 0; i < n; i++)
+		count_sender(w, frames[i]->port, i < sent, why);
+}
 
-		if (frames[i]->port >= GUEST_MAX)
-			continue; /* from the uplink, or flooded */
-		c = &w->counters.guest[frames[i]->port];
-		if (i < sent)
-			c->tx_ok++;
-		else
-			c->tx_drop[why]++;
-	}
+/* Free all frames of a batch and count them for their senders. */
+static void
+drop_frames(struct worker *w, struct batch *b)
+{
+	count_senders(w, b->frame, b->n, 0, TX_DROP_GUEST_FULL);
+	rte_pktmbuf_free_bulk(b->frame, b->n);
+	b->n = 0;
+	b->give_up_at = 0;
 }
 
 void
@@ -159,8 +171,7 @@ send_unfinished(struct worker *w, struct batch *b, struct rte_mbuf *m)
 	n = offload_finish(m, w->sw->pool, w->sw->pieces_pool, out);
 	if (n < 0) {
 		to->rx_drop[RX_DROP_OFFLOAD]++;
-		if (sender < GUEST_MAX)
-			w->counters.guest[sender].tx_drop[TX_DROP_OFFLOAD]++;
+		count_sender(w, sender, false, TX_DROP_OFFLOAD);
 		return;
 	}
 	do {
@@ -171,12 +182,7 @@ send_unfinished(struct worker *w, struct batch *b, struct rte_mbuf *m)
 		to->rx_ok++;
 	else
 		to->rx_drop[RX_DROP_RING_FULL]++;
-	if (sender < GUEST_MAX) {
-		if (sent == n)
-			w->counters.guest[sender].tx_ok++;
-		else
-			w->counters.guest[sender].tx_drop[TX_DROP_GUEST_FULL]++;
-	}
+	count_sender(w, sender, sent == n, TX_DROP_GUEST_FULL);
 	rte_pktmbuf_free_bulk(out, (unsigned int)n);
 }
 
@@ -190,15 +196,6 @@ any_exceeds(const struct batch *b, bool csum, bool tso4)
 			return true;
 	}
 	return false;
-}
-
-static void
-drop_rest(struct worker *w, struct batch *b)
-{
-	w->counters.guest[b->guest->id].rx_drop[RX_DROP_RING_FULL] += b->n;
-	count_senders(w, b->frame, b->n, 0, TX_DROP_GUEST_FULL);
-	rte_pktmbuf_free_bulk(b->frame, b->n);
-	b->n = 0;
 }
 
 /*
@@ -219,8 +216,8 @@ stay_or_drop(struct worker *w, struct batch *b, bool some_taken)
 	if (!b->stalled && now < b->give_up_at && w->kept <= KEPT_MAX)
 		return;
 	b->stalled = true;
-	b->give_up_at = 0;
-	drop_rest(w, b);
+	w->counters.guest[b->guest->id].rx_drop[RX_DROP_RING_FULL] += b->n;
+	drop_frames(w, b);
 }
 
 /* Frames that the guest wants finished: one by one, keeping their order. */
@@ -409,10 +406,7 @@ output_flush(struct worker *w)
 static void
 drop_orphans(struct worker *w, struct batch *b)
 {
-	count_senders(w, b->frame, b->n, 0, TX_DROP_GUEST_FULL);
-	rte_pktmbuf_free_bulk(b->frame, b->n);
-	b->n = 0;
-	b->give_up_at = 0;
+	drop_frames(w, b);
 	b->stalled = false;
 	b->listed = false;
 }

@@ -221,12 +221,6 @@ uplink_close(struct uplink *up)
 	up->present = false;
 }
 
-static void
-key_to_mac(uint64_t key, struct rte_ether_addr *mac)
-{
-	memcpy(mac->addr_bytes, &key, sizeof(mac->addr_bytes));
-}
-
 int
 uplink_admit(struct uplink *up, uint16_t guest, uint64_t key)
 {
@@ -234,7 +228,7 @@ uplink_admit(struct uplink *up, uint16_t guest, uint64_t key)
 
 	if (!up->present || up->steering->admit == NULL)
 		return 0;
-	key_to_mac(key, &mac);
+	fdb_key_to_mac(key, &mac);
 	return up->steering->admit(up, guest, &mac);
 }
 
@@ -245,6 +239,6 @@ uplink_withdraw(struct uplink *up, uint16_t guest, uint64_t key)
 
 	if (!up->present || up->steering->withdraw == NULL)
 		return;
-	key_to_mac(key, &mac);
+	fdb_key_to_mac(key, &mac);
 	up->steering->withdraw(up, guest, &mac);
 }

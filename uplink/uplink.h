@@ -152,7 +152,7 @@ static inline struct uplink_queues
 uplink_guest_queues(const struct uplink *up, uint16_t guest)
 {
 	return (struct uplink_queues){
-		.first = (uint16_t)(up->first_queue + (up->first_pool + guest) * up->pool_queues),
+		.first = (uint16_t)(up->first_queue + guest * up->pool_queues),
 		.count = up->pool_queues,
 	};
 }

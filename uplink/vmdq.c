@@ -38,7 +38,7 @@ plan_vmdq(struct uplink *up, const struct config *cfg, struct uplink_plan *plan)
 	if (up->pool_queues == 0)
 		up->pool_queues = 1;
 	up->first_queue = info->vmdq_queue_base;
-	up->first_pool = 0; /* pool_map counts from vmdq_pool_base */
+	up->first_pool = info->vmdq_pool_base;
 	plan->nb_rxq = info->max_rx_queues;
 	plan->guest_limit = RTE_MIN(pools, (uint16_t)GUEST_MAX);
 
@@ -55,16 +55,6 @@ plan_vmdq(struct uplink *up, const struct config *cfg, struct uplink_plan *plan)
 		vmdq->pool_map[i].pools = RTE_BIT64(i);
 	}
 	return 0;
-}
-
-static uint32_t
-pool_of(const struct uplink *up, uint16_t guest)
-{
-	struct rte_eth_dev_info info;
-
-	if (rte_eth_dev_info_get(up->port, &info) < 0)
-		return guest;
-	return (uint32_t)info.vmdq_pool_base + guest;
 }
 
 static void
@@ -90,7 +80,7 @@ admit_vmdq(struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac)
 {
 	struct rte_ether_addr copy = *mac;
 
-	return rte_eth_dev_mac_addr_add(up->port, &copy, pool_of(up, guest));
+	return rte_eth_dev_mac_addr_add(up->port, &copy, (uint32_t)up->first_pool + guest);
 }
 
 static void

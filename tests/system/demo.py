@@ -36,26 +36,6 @@ def say(text):
     print(f"[{time.monotonic() - START:5.1f} s] {text}", flush=True)
 
 
-def reserve_hugepages(want):
-    """Ask for 2 MB hugepages; whatever comes is used, and what was asked for is given back."""
-    path = "/proc/sys/vm/nr_hugepages"
-    try:
-        with open(path, "r+", encoding="ascii") as f:
-            before = int(f.read())
-            if harness.hugepages() < want:
-                f.seek(0)
-                f.write(str(before + want))
-        return before
-    except OSError:
-        return None
-
-
-def give_back(before):
-    if before is not None:
-        with open("/proc/sys/vm/nr_hugepages", "w", encoding="ascii") as f:
-            f.write(str(before))
-
-
 def with_vms(switch):
     seen = []
 
@@ -110,7 +90,7 @@ def show_table(switch):
 
 
 def main():
-    before = reserve_hugepages(128)
+    before = harness.reserve_hugepages(128)
     switch = None
 
     def interrupted(*_):
@@ -150,7 +130,7 @@ def main():
             switch.proc.wait(30)
         if switch is not None:
             shutil.rmtree(switch.dir, ignore_errors=True)
-        give_back(before)
+        harness.give_back_hugepages(before)
     return code
 
 

@@ -39,6 +39,26 @@ def hugepages():
     return int(free.group(1)) if free else 0
 
 
+def reserve_hugepages(want):
+    """Ask for 2 MB hugepages; whatever comes is used, and what was asked for is given back."""
+    path = "/proc/sys/vm/nr_hugepages"
+    try:
+        with open(path, "r+", encoding="ascii") as f:
+            before = int(f.read())
+            if hugepages() < want:
+                f.seek(0)
+                f.write(str(before + want))
+        return before
+    except OSError:
+        return None
+
+
+def give_back_hugepages(before):
+    if before is not None:
+        with open("/proc/sys/vm/nr_hugepages", "w", encoding="ascii") as f:
+            f.write(str(before))
+
+
 def eal_args(prefix, lcores, memory=512, extra=(), huge=False):
     """EAL's arguments; lcores as -l takes them, or with an @ as --lcores does."""
     return ["--lcores" if "@" in lcores else "-l", lcores, "--file-prefix", prefix, "--no-pci",

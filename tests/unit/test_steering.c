@@ -85,6 +85,7 @@ test_vmdq_behind_pf_queues(void **state)
 	assert_int_equal(plan.conf.rxmode.offloads, 0);
 	assert_int_equal(uplink_guest_queues(&up, 1).first, 68);
 	assert_int_equal(uplink_guest_queues(&up, 1).count, 4);
+	assert_int_equal(up.first_pool, 1);
 	assert_int_equal(uplink_common_queues(&up).first, 0);
 	assert_int_equal(uplink_common_queues(&up).count, 64);
 }
