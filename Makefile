@@ -6,6 +6,7 @@
 # make bench    measure against its peers; BENCH='--rounds 10' passes arguments on
 # make doc      build the guide
 # make asan     build build/asan/vhost-switch with AddressSanitizer
+# make nic82599 build the model of the 82599 that tests load, build/nic82599/libnic82599.so
 # make install  into PREFIX (default /usr/local), below DESTDIR
 
 PREFIX ?= /usr/local
@@ -20,6 +21,7 @@ APP := $(BUILD)/app/vhost-switch
 ASAN := $(BUILD)/asan/vhost-switch
 
 SRCS := main.c $(sort $(wildcard cli/*.c guest/*.c stats/*.c switch/*.c uplink/*.c))
+MODEL := $(BUILD)/nic82599/libnic82599.so
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
 
 # Deferred, so that "make demo" can install DPDK before it is asked for. DPDK's headers are
@@ -63,6 +65,17 @@ $(BUILD)/unit/%: tests/unit/%.c $(filter-out $(BUILD)/obj/main.o,$(SRCS:%.c=$(BU
 	@mkdir -p $(@D)
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(DPDK_LIBS) -lcmocka
 
+# The model is a plugin to DPDK: it needs the driver's side of DPDK's interface.
+nic82599: $(MODEL)
+
+$(MODEL): $(sort $(wildcard tests/nic82599/*.[ch])) $(BUILD)/nic82599/include/.complete Makefile
+	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) -DALLOW_INTERNAL_API -fPIC -shared \
+		-isystem $(BUILD)/nic82599/include -o $@ $(filter %.c,$^) $(DPDK_LIBS) \
+		-lrte_bus_pci -lrte_bus_vdev
+
+$(BUILD)/nic82599/include/.complete: tests/nic82599/headers
+	$(Q)echo "  GET     $(@D)"; tests/nic82599/headers $(@D)
+
 demo:
 	@tests/install build demo
 	@$(MAKE) --no-print-directory all
@@ -70,7 +83,7 @@ demo:
 
 check:
 	@tests/install build demo check doc
-	@$(MAKE) --no-print-directory all asan unit doc
+	@$(MAKE) --no-print-directory all asan unit nic82599 doc
 	@$(PYTHON) tests/run.py
 
 bench:
@@ -92,5 +105,5 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all asan unit demo check bench doc install clean
+.PHONY: all asan unit nic82599 demo check bench doc install clean
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

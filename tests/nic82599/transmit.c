@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Transmit DMA and transmit switching: datasheet 7.2 and 7.10.3.4. */
+#include <string.h>
+
+#include <rte_byteorder.h>
+#include <rte_ip.h>
+
+#include "nic.h"
+
+/* 7.2.3.2: advanced transmit descriptors, data and context. */
+struct tx_desc {
+	uint64_t addr;
+	uint32_t cmd_type_len;
+	uint32_t olinfo_status;
+};
+_Static_assert(sizeof(struct tx_desc) == 16, "datasheet 7.2.3.2");
+
+#define TX_DTYP 0x00f00000u
+#define TX_DTYP_CONTEXT 0x00200000u
+#define TX_DTYP_DATA 0x00300000u
+#define TX_CMD_EOP 0x01000000u
+#define TX_CMD_RS 0x08000000u
+#define TX_CMD_DEXT 0x20000000u
+#define TX_CMD_VLE 0x40000000u
+#define TX_CMD_TSE 0x80000000u
+#define TX_LENGTH 0x0000ffffu
+#define TX_STATUS_DD 0x00000001u
+#define TX_POPTS_IXSM 0x00000100u
+#define TX_POPTS_TXSM 0x00000200u
+#define TUCMD_IPV4 0x00000400u
+#define TUCMD_L4T 0x00001800u
+#define TUCMD_L4T_TCP 0x00000800u
+
+static struct tx_desc *
+tx_ring(struct nic *nic, unsigned int queue)
+{
+	uint64_t base = *txq(nic, queue, TDBAL) | (uint64_t)*txq(nic, queue, TDBAH) << 32;
+
+	return (struct tx_desc *)(uintptr_t)base;
+}
+
+static void
+store_context(struct nic *nic, unsigned int queue, const struct tx_desc *desc)
+{
+	const uint32_t *word = (const uint32_t *)(const void *)desc;
+	struct tx_context *c = &nic->context[queue][word[3] >> 4 & 1];
+
+	c->vlan_macip_lens = word[0];
+	c->type_tucmd = word[2];
+	c->mss_l4len_idx = word[3];
+}
+
+/* The sum of 16-bit words that is in front of a checksum's complement, RFC 1071. */
+static uint16_t
+checksum(const uint8_t *data, size_t len)
+{
+	uint16_t sum = rte_raw_cksum(data, len);
+
+	return (uint16_t)~sum;
+}
+
+/*
+ * 7.2.5, checksum offload: software has put the sum of the pseudo-header into the L4 checksum
+ * field, the card sums up from there to the end of the frame.
+ */
+static void
+insert_checksums(const struct tx_context *c, uint32_t olinfo, uint8_t *frame, size_t len)
+{
+	size_t l3 = c->vlan_macip_lens >> 9 & 0x7f, l4 = l3 + (c->vlan_macip_lens & 0x1ff);
+	uint16_t sum;
+
+	if (olinfo & TX_POPTS_IXSM) {
+		memset(frame + l3 + 10, 0, 2);
+		sum = checksum(frame + l3, l4 - l3);
+		memcpy(frame + l3 + 10, &sum, 2);
+	}
+	if (olinfo & TX_POPTS_TXSM) {
+		size_t field = l4 + ((c->type_tucmd & TUCMD_L4T) == TUCMD_L4T_TCP ? 16 : 6);
+
+		sum = checksum(frame + l4, len - l4);
+		memcpy(frame + field, &sum, 2);
+	}
+}
+
+/* 7.4.3: the tag of the context goes behind the addresses. Returns the new length. */
+static size_t
+insert_tag(const struct nic *nic, const struct tx_context *c, uint8_t *frame, size_t len)
+{
+	/* 8.2.3.9, DMATXCTL.VT: the Ethertype of a tag. */
+	uint16_t tag[2] = { rte_cpu_to_be_16((uint16_t)(nic->reg[DMATXCTL / 4] >> 16)),
+		rte_cpu_to_be_16((uint16_t)(c->vlan_macip_lens >> 16)) };
+
+	memmove(frame + 16, frame + 12, len - 12);
+	memcpy(frame + 12, tag, 4);
+	return len + 4;
+}
+
+/*
+ * 7.10.3.4: with loopback on, a frame goes to the pools that it is for. To the wire goes what is
+ * broadcast or multicast, and unicast that no exact address filter knows. The MAC pads a short
+ * frame on the wire (HLREG0.TXPADEN); the switch comes before the MAC, so what is looped back is
+ * as long as it was (the datasheet does not say so outright).
+ */
+static void
+switch_frame(struct nic *nic, unsigned int pool, const uint8_t *frame, size_t len)
+{
+	bool local = (nic->reg[PFDTXGSWC / 4] & PFDTXGSWC_LBEN) &&
+		(nic->reg[PFVTCTL / 4] & PFVTCTL_VT_ENA);
+	uint8_t padded[60] = { 0 };
+
+	if (local) {
+		nic->looped_back++;
+		receive(nic, frame, len, (int)pool);
+		if (!(frame[0] & 1) && filter_exact(nic, frame))
+			return;
+	}
+	if (len < sizeof(padded)) {
+		memcpy(padded, frame, len);
+		frame = padded;
+		len = sizeof(padded);
+	}
+	count_sent(nic, frame, len);
+	nic->send(nic, frame, len);
+}
+
+/* A whole frame has been gathered. */
+static void
+finish(struct nic *nic, unsigned int queue, const struct tx_desc *first, size_t len)
+{
+	const struct tx_context *c = &nic->context[queue][first->olinfo_status >> 4 & 1];
+	unsigned int pool = filter_tx_pool(nic, queue);
+
+	if (first->cmd_type_len & TX_CMD_TSE)
+		not_modelled("TCP segmentation", first->cmd_type_len);
+	if (first->olinfo_status & (TX_POPTS_IXSM | TX_POPTS_TXSM))
+		insert_checksums(c, first->olinfo_status, nic->frame, len);
+	if (first->cmd_type_len & TX_CMD_VLE)
+		len = insert_tag(nic, c, nic->frame, len);
+	/* 8.2.3.27: a pool sends only if PFVFTE lets it. */
+	if ((nic->reg[MTQC / 4] & MTQC_VT_ENA) &&
+			!(nic->reg[PFVFTE / 4 + pool / 32] >> (pool & 31) & 1))
+		return;
+	count_queue_sent(nic, queue, len);
+	switch_frame(nic, pool, nic->frame, len);
+}
+
+/*
+ * 7.2.3: descriptors from head up to tail. While the link is down they stay where they are. DD is
+ * written back for those that ask for it, 7.2.3.5.
+ */
+void
+transmit(struct nic *nic, unsigned int queue)
+{
+	uint32_t n = *txq(nic, queue, TDLEN) / sizeof(struct tx_desc);
+	uint32_t *head = txq(nic, queue, TDH);
+	struct tx_desc *ring = tx_ring(nic, queue);
+	struct tx_desc first = { 0 };
+	size_t len = 0;
+
+	if (!(*txq(nic, queue, TXDCTL) & TXDCTL_ENABLE) || n == 0 ||
+			!(nic->reg[DMATXCTL / 4] & DMATXCTL_TE) || !link_is_up(nic))
+		return;
+	while (*head != *txq(nic, queue, TDT)) {
+		struct tx_desc *desc = &ring[*head];
+		uint32_t cmd = desc->cmd_type_len;
+
+		*head = (*head + 1) % n;
+		if (!(cmd & TX_CMD_DEXT))
+			not_modelled("a legacy transmit descriptor", cmd);
+		if ((cmd & TX_DTYP) == TX_DTYP_CONTEXT) {
+			store_context(nic, queue, desc);
+		} else if ((cmd & TX_DTYP) == TX_DTYP_DATA) {
+			if (len == 0)
+				first = *desc;
+			if (len + (cmd & TX_LENGTH) > NIC_FRAME_MAX)
+				not_modelled("a frame longer than 15.5 KB", (uint32_t)len);
+			memcpy(nic->frame + len, (void *)(uintptr_t)desc->addr, cmd & TX_LENGTH);
+			len += cmd & TX_LENGTH;
+			if (cmd & TX_CMD_EOP) {
+				finish(nic, queue, &first, len);
+				len = 0;
+			}
+		} else {
+			not_modelled("a transmit descriptor's type", cmd);
+		}
+		if (cmd & TX_CMD_RS)
+			__atomic_store_n(&desc->olinfo_status, TX_STATUS_DD, __ATOMIC_RELEASE);
+	}
+	if (len != 0)
+		not_modelled("a tail in the middle of a frame", *txq(nic, queue, TDT));
+}
