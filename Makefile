@@ -27,7 +27,8 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/t
 # Deferred, so that "make demo" can install DPDK before it is asked for. DPDK's headers are
 # taken as the system's: they are not held to this project's warnings.
 DPDK_CFLAGS = $(patsubst -I%,-isystem %,$(shell $(PKGCONF) --cflags libdpdk))
-DPDK_LIBS = $(shell $(PKGCONF) --libs libdpdk)
+# The ixgbe PMD is linked for its own calls (rte_pmd_ixgbe.h); the others are plugins of EAL.
+DPDK_LIBS = $(shell $(PKGCONF) --libs libdpdk) -lrte_net_ixgbe
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
 	-Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Wundef -Werror

@@ -36,6 +36,9 @@
 /* mbufs that each lcore's mempool cache may keep; the cache flushes at 1.5 times this. */
 #define MBUF_CACHE 256
 
+/* How often the control loop looks at the NIC's link at least. */
+#define LINK_WATCH_MS 1000
+
 int log_type_config, log_type_data, log_type_uplink;
 
 /* The whole program: every long-lived object has its place here. */
@@ -205,8 +208,8 @@ start_stats_timer(void)
 }
 
 /*
- * The control loop: sleeps until a guest's MAC was learned, statistics are due, or the program is
- * to end. Runs on the main lcore, or beside it when that one works too.
+ * The control loop: sleeps until a guest's MAC was learned, statistics are due, it is time to look
+ * at the link, or the program is to end. Runs on the main lcore, or beside it when that one works too.
  */
 static void *
 control_run(void *arg)
@@ -220,8 +223,10 @@ control_run(void *arg)
 	uint64_t ticks;
 
 	for (;;) {
-		if (poll(fds, RTE_DIM(fds), -1) < 0 && errno != EINTR)
+		if (poll(fds, RTE_DIM(fds), app.uplink.present ? LINK_WATCH_MS : -1) < 0 &&
+				errno != EINTR)
 			break;
+		uplink_watch_link(&app.uplink);
 		if (fds[LEARNED].revents & POLLIN)
 			guests_program(&app.guests);
 		if (fds[TIMER].revents & POLLIN &&

@@ -167,6 +167,7 @@ join_locked(struct guests *guests, int vid)
 	if (g == NULL)
 		return -ENOMEM;
 	stop_kicks(vid);
+	uplink_drain(guests->uplink, id); /* its VLAN's broadcasts came in all the time */
 	/* No worker counts for this id now: its last guest left with a grace period. */
 	for (i = 0; i < guests->nb_workers; i++)
 		memset(&guests->counters[i]->guest[id], 0, sizeof(struct guest_counters));
@@ -223,6 +224,7 @@ leave_locked(struct guests *guests, struct guest *g)
 	fdb_reclaim(guests->fdb, position);
 	if (g->steered)
 		uplink_withdraw(guests->uplink, g->id, g->mac);
+	uplink_drain(guests->uplink, g->id);
 	RTE_LOG(INFO, DATA, "(%u) guest left\n", g->id);
 	rte_free(g);
 }

@@ -49,7 +49,9 @@
 	_(UNTAGGED, untagged, "no VLAN tag, so for no guest")                                      \
 	_(NO_GUEST, no_guest, "VLAN tag of no registered guest")                                   \
 	_(WRONG_MAC, wrong_mac, "unicast for a MAC that is not of the VLAN's guest")               \
-	_(WRONG_POOL, wrong_pool, "the NIC put it in the pool of another guest")
+	_(WRONG_POOL, wrong_pool, "the NIC put it in the pool of another guest")                   \
+	_(OWN, own, "the guest's own frame, come back through the NIC's switch")                   \
+	_(NO_ROOM, no_room, "no room in front of the frame for the tag that the NIC took off")
 
 #define DROP_ENUM_TX(upper, lower, text) TX_DROP_##upper,
 #define DROP_ENUM_RX(upper, lower, text) RX_DROP_##upper,

@@ -174,7 +174,7 @@ answer_port(const char *params, struct rte_tel_data *d)
 {
 	const struct uplink *up = source->uplink;
 	struct uplink_counters sum;
-	struct rte_eth_link link = { 0 };
+	uint32_t mbps = __atomic_load_n(&up->link_mbps, __ATOMIC_RELAXED);
 
 	RTE_SET_USED(params);
 	rte_tel_data_start_dict(d);
@@ -182,13 +182,14 @@ answer_port(const char *params, struct rte_tel_data *d)
 	if (!up->present)
 		return 0;
 	stats_uplink(source, &sum);
-	rte_eth_link_get_nowait(up->port, &link);
 	add_number(d, "port", up->port);
 	rte_tel_data_add_dict_string(d, "steering", up->steering->name);
-	rte_tel_data_add_dict_string(d, "link", link.link_status ? "up" : "down");
+	rte_tel_data_add_dict_string(d, "link", mbps > 0 ? "up" : "down");
+	rte_tel_data_add_dict_string(d, "link_speed", rte_eth_link_speed_to_str(mbps));
 	add_number(d, "guest_limit", up->guest_limit);
 	add_number(d, "rx_queues", up->nb_rxq);
 	add_number(d, "tx_queues", up->nb_txq);
+	add_number(d, "queues_per_guest", up->pool_queues);
 	add_number(d, "rx", sum.rx);
 	add_number(d, "tx_successful", sum.tx_ok);
 	add_number(d, "tx_dropped", sum.tx_drop);

@@ -219,7 +219,27 @@ guest_of(struct worker *w, const struct rte_mbuf *m, uint16_t pool_guest, enum u
 		*why = UPLINK_DROP_WRONG_POOL;
 		return NULL;
 	}
+	if (w->sw->uplink->loopback && fdb_key(&ether(m)->src_addr) == g->mac) {
+		*why = UPLINK_DROP_OWN;
+		return NULL;
+	}
 	return g;
+}
+
+/*
+ * Make a frame what the guest is to see: with its tag or without, whatever the NIC did with it.
+ * Returns -ENOSPC when there is no room for the tag.
+ */
+static int
+set_tag(const struct worker *w, struct rte_mbuf **m)
+{
+	if (w->sw->uplink->vlan_strip) {
+		vlan_strip(*m);
+		return 0;
+	}
+	if (likely(!((*m)->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED)))
+		return 0;
+	return vlan_insert(m, (*m)->vlan_tci, false);
 }
 
 void
@@ -233,13 +253,15 @@ forward_from_uplink(struct worker *w, uint16_t pool_guest, struct rte_mbuf **fra
 	count->rx += n;
 	for (i = 0; i < n; i++) {
 		g = guest_of(w, frames[i], pool_guest, &why);
+		if (g != NULL && unlikely(set_tag(w, &frames[i]) < 0)) {
+			g = NULL;
+			why = UPLINK_DROP_NO_ROOM;
+		}
 		if (g == NULL) {
 			count->rx_drop[why]++;
 			rte_pktmbuf_free(frames[i]);
 			continue;
 		}
-		if (w->sw->uplink->vlan_strip)
-			vlan_strip(frames[i]);
 		frames[i]->port = FROM_UPLINK;
 		/* Flags of the receive side mean something else on the way out. */
 		frames[i]->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;

@@ -8,6 +8,7 @@
 #include <rte_net.h>
 
 #include "switch/offload.h"
+#include "switch/vlan.h"
 #include "switch/worker.h"
 
 /*
@@ -259,12 +260,19 @@ output_flush_guest(struct worker *w, struct batch *b)
 	b->give_up_at = 0;
 }
 
+/* The transmit queue of a frame that a guest sent. */
+static uint16_t
+queue_of(const struct worker *w, const struct rte_mbuf *m)
+{
+	return uplink_tx_queue(w->sw->uplink, w->index, m->port, vlan_priority(m));
+}
+
 /*
- * Hand frames to the NIC. Returns how many it took, from the first on; when it stopped at a frame
+ * Hand frames of one queue to the NIC. Returns how many it took, from the first on; when it stopped at a frame
  * whose offloads it cannot do, *misfit is set, else its queue is full.
  */
 static uint16_t
-transmit(struct worker *w, struct rte_mbuf **frames, uint16_t n, bool *misfit)
+transmit(struct worker *w, uint16_t queue, struct rte_mbuf **frames, uint16_t n, bool *misfit)
 {
 	struct uplink *up = w->sw->uplink;
 	uint16_t sent = 0, ready = n, now;
@@ -273,13 +281,13 @@ transmit(struct worker *w, struct rte_mbuf **frames, uint16_t n, bool *misfit)
 	while (sent < n) {
 		/* Fills in pseudo-header checksums and the like where offloads are in use. */
 		if (w->sw->cfg->tx_csum)
-			ready = rte_eth_tx_prepare(up->port, (uint16_t)(w->index % up->nb_txq),
-				frames + sent, (uint16_t)(n - sent));
+			ready = rte_eth_tx_prepare(up->port, queue, frames + sent,
+				(uint16_t)(n - sent));
 		if (ready == 0) {
 			*misfit = true;
 			break;
 		}
-		now = uplink_transmit(up, w->index, frames + sent, ready);
+		now = uplink_transmit(up, queue, frames + sent, ready);
 		sent = (uint16_t)(sent + now);
 		if (now < ready)
 			break;
@@ -294,6 +302,7 @@ transmit_unfinished(struct worker *w, struct rte_mbuf *m)
 {
 	struct rte_mbuf *out[OFFLOAD_SEGMENTS_MAX];
 	struct guest_counters *from = &w->counters.guest[m->port];
+	uint16_t queue = queue_of(w, m);
 	uint16_t sent;
 	bool misfit;
 	int n;
@@ -304,7 +313,7 @@ transmit_unfinished(struct worker *w, struct rte_mbuf *m)
 		w->counters.uplink.tx_drop++;
 		return;
 	}
-	sent = transmit(w, out, (uint16_t)n, &misfit);
+	sent = transmit(w, queue, out, (uint16_t)n, &misfit);
 	rte_pktmbuf_free_bulk(out + sent, (unsigned int)(n - sent));
 	if (sent == n) {
 		from->tx_ok++;
@@ -322,8 +331,9 @@ drop_from_uplink(struct worker *w, struct rte_mbuf *m, enum tx_drop why)
 	drop_from_guest(w, m->port, why, m);
 }
 
+/* Frames that leave by one queue. */
 static void
-transmit_finished(struct worker *w, struct rte_mbuf **frames, uint16_t n)
+transmit_run(struct worker *w, uint16_t queue, struct rte_mbuf **frames, uint16_t n)
 {
 	uint16_t sender[BURST_MAX];
 	uint16_t i, done = 0, sent;
@@ -332,7 +342,7 @@ transmit_finished(struct worker *w, struct rte_mbuf **frames, uint16_t n)
 	for (i = 0; i < n; i++)
 		sender[i] = frames[i]->port; /* the NIC's own once it took them */
 	while (done < n) {
-		sent = transmit(w, frames + done, (uint16_t)(n - done), &misfit);
+		sent = transmit(w, queue, frames + done, (uint16_t)(n - done), &misfit);
 		for (i = done; i < done + sent; i++)
 			w->counters.guest[sender[i]].tx_ok++;
 		w->counters.uplink.tx_ok += sent;
@@ -344,6 +354,24 @@ transmit_finished(struct worker *w, struct rte_mbuf **frames, uint16_t n)
 	}
 	while (done < n)
 		drop_from_uplink(w, frames[done++], TX_DROP_UPLINK_FULL);
+}
+
+/* Frames that the NIC can finish, or that are finished. */
+static void
+transmit_finished(struct worker *w, struct rte_mbuf **frames, uint16_t n)
+{
+	uint16_t i, end, queue;
+
+	if (likely(!w->sw->uplink->tx_by_pool)) {
+		transmit_run(w, uplink_tx_queue(w->sw->uplink, w->index, 0, 0), frames, n);
+		return;
+	}
+	for (i = 0; i < n; i = end) {
+		queue = queue_of(w, frames[i]);
+		for (end = (uint16_t)(i + 1); end < n && queue_of(w, frames[end]) == queue; end++)
+			;
+		transmit_run(w, queue, &frames[i], (uint16_t)(end - i));
+	}
 }
 
 void

@@ -60,6 +60,21 @@ vlan_of_received(const struct rte_mbuf *m, uint16_t *tci)
 }
 
 /**
+ * Read the priority of a frame that goes to a NIC.
+ *
+ * @param m a frame of at least an Ethernet header in its first segment, tagged or with the tag
+ *	beside it for the NIC to insert
+ * @return 0 to 7 (IEEE 802.1Q-2018, 9.6: PCP)
+ */
+static inline unsigned int
+vlan_priority(const struct rte_mbuf *m)
+{
+	if (m->ol_flags & RTE_MBUF_F_TX_VLAN)
+		return m->vlan_tci >> 13;
+	return vlan_in_frame(m) ? rte_be_to_cpu_16(vlan_header(m)->vlan_tci) >> 13 : 0;
+}
+
+/**
  * Replace the VLAN of a tagged frame, its priority stays.
  *
  * @param m a frame for which vlan_in_frame() holds

@@ -34,6 +34,10 @@ poll_guest(struct worker *w, struct guest *g)
 	return moved;
 }
 
+/*
+ * One burst from each queue, from the last to the first: the highest traffic class is served
+ * first, and the lowest in each round too.
+ */
 static uint32_t
 poll_queues(struct worker *w, struct uplink_queues queues, uint16_t pool_guest)
 {
@@ -41,7 +45,7 @@ poll_queues(struct worker *w, struct uplink_queues queues, uint16_t pool_guest)
 	uint32_t moved = 0;
 	uint16_t i, n;
 
-	for (i = 0; i < queues.count; i++) {
+	for (i = queues.count; i-- > 0;) {
 		n = uplink_receive(w->sw->uplink, (uint16_t)(queues.first + i), frames);
 		if (n == 0)
 			continue;
@@ -50,6 +54,17 @@ poll_queues(struct worker *w, struct uplink_queues queues, uint16_t pool_guest)
 		moved += n;
 	}
 	return moved;
+}
+
+/* The next of the queues of the NIC's physical function. */
+static struct uplink_queues
+next_pf_queue(struct worker *w)
+{
+	struct uplink_queues queues = uplink_pf_queues(w->sw->uplink);
+
+	if (queues.count > 0)
+		queues = (struct uplink_queues){ (uint16_t)(w->rounds % queues.count), 1 };
+	return queues;
 }
 
 static uint32_t
@@ -69,8 +84,10 @@ work_round(struct worker *w)
 		if (uplink)
 			moved += poll_queues(w, uplink_guest_queues(w->sw->uplink, g->id), g->id);
 	}
-	if (uplink && w->index == 0)
+	if (uplink && w->index == 0) {
 		moved += poll_queues(w, uplink_common_queues(w->sw->uplink), GUEST_MAX);
+		moved += poll_queues(w, next_pf_queue(w), GUEST_MAX);
+	}
 	output_flush(w);
 	return moved;
 }

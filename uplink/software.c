@@ -24,10 +24,8 @@ plan_software(struct uplink *up, const struct config *cfg, struct uplink_plan *p
 			"and port %u (%s) has none\n", cfg->dcb, up->port, plan->info.driver_name);
 		return -ENOTSUP;
 	}
-	if (up->vlan_strip)
-		plan->conf.rxmode.offloads |=
-			RTE_ETH_RX_OFFLOAD_VLAN_STRIP & plan->info.rx_offload_capa;
 	plan->nb_rxq = 1;
+	up->common = (struct uplink_queues){ .first = 0, .count = 1 };
 	plan->guest_limit = GUEST_MAX;
 	return 0;
 }

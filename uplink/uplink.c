@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <rte_ethdev.h>
+#include <rte_pmd_ixgbe.h>
 
 #include "switch/fdb.h"
-#include "uplink/uplink.h"
+#include "uplink/vmdq.h"
 
 /*
  * Receive descriptors a queue: 128 with VMDQ, where there may be 128 queues of them, is what fits
@@ -16,6 +19,9 @@
 #define RXD_POOL 128
 #define RXD_SHARED 1024
 #define TXD 512
+
+/* How long to wait for the link at start: what 10GBASE-T takes to come up, and a bit. */
+#define LINK_WAIT_S 9
 
 /* A jumbo frame as NICs commonly count it: 9000 bytes behind the Ethernet header. */
 #define JUMBO_MTU 9000
@@ -54,6 +60,9 @@ plan_transmit(struct uplink *up, const struct config *cfg, struct uplink_plan *p
 	up->vlan_insert_hw = up->tx_offloads & RTE_ETH_TX_OFFLOAD_VLAN_INSERT;
 	plan->conf.txmode.offloads = up->tx_offloads;
 
+	up->nb_txq = plan->nb_txq;
+	if (up->nb_txq > 0)
+		return;
 	up->nb_txq = (uint16_t)RTE_MIN(nb_workers, (unsigned int)plan->info.max_tx_queues);
 	up->txq_shared = up->nb_txq < nb_workers;
 }
@@ -89,6 +98,25 @@ plan_jumbo(const struct uplink *up, struct uplink_plan *plan)
 		RTE_ETH_RX_OFFLOAD_SCATTER & plan->info.rx_offload_capa;
 }
 
+/* What no rte_eth_dev_info says. */
+static void
+probe(const struct uplink *up, struct uplink_plan *plan)
+{
+	struct rte_eth_dcb_info dcb;
+
+	plan->has_dcb = rte_eth_dev_get_dcb_info(up->port, &dcb) == 0;
+	/* The ixgbe PMD alone has a call for it. Off is how it stands before the start anyway. */
+	plan->has_loopback = rte_pmd_ixgbe_set_tx_loopback(up->port, 0) == 0;
+}
+
+static const struct steering *
+choose_steering(const struct config *cfg, const struct uplink_plan *plan)
+{
+	if (plan->info.max_vmdq_pools == 0)
+		return &steering_software;
+	return cfg->dcb != 0 ? &steering_dcb : &steering_vmdq;
+}
+
 int
 uplink_open(struct uplink *up, struct uplink_plan *plan, const struct config *cfg,
 	unsigned int nb_workers)
@@ -111,19 +139,24 @@ uplink_open(struct uplink *up, struct uplink_plan *plan, const struct config *cf
 			up->port, strerror(-ret));
 		return ret;
 	}
+	probe(up, plan);
 	up->vlan_strip = cfg->vlan_strip;
-	up->steering = plan->info.max_vmdq_pools > 0 ? &steering_vmdq : &steering_software;
+	up->loopback = cfg->vm2vm == VM2VM_HARDWARE;
+	up->steering = choose_steering(cfg, plan);
 	ret = up->steering->plan(up, cfg, plan);
 	if (ret < 0)
 		return ret;
+	if (up->vlan_strip)
+		plan->conf.rxmode.offloads |=
+			RTE_ETH_RX_OFFLOAD_VLAN_STRIP & plan->info.rx_offload_capa;
 	plan_transmit(up, cfg, plan, nb_workers);
 	if (cfg->mergeable)
 		plan_jumbo(up, plan);
 	for (i = 0; i < RTE_DIM(up->txq_lock); i++)
 		rte_spinlock_init(&up->txq_lock[i]);
 	up->nb_rxq = plan->nb_rxq;
-	up->nb_rxd = up->pool_queues > 0 ? RXD_POOL : RXD_SHARED;
-	up->nb_txd = TXD;
+	up->nb_rxd = up->steering == &steering_software ? RXD_SHARED : RXD_POOL;
+	up->nb_txd = up->tx_by_pool ? TXD_POOL : TXD;
 	ret = rte_eth_dev_adjust_nb_rx_tx_desc(up->port, &up->nb_rxd, &up->nb_txd);
 	if (ret < 0)
 		fprintf(stderr, "vhost-switch: -p takes a working port, port %u says: %s\n",
@@ -177,6 +210,60 @@ log_port(const struct uplink *up, const struct uplink_plan *plan)
 		up->vlan_insert_hw ? "the NIC" : "software");
 }
 
+/* Read the link, and log what has changed. */
+static bool
+look_at_link(struct uplink *up)
+{
+	struct rte_eth_link link = { 0 };
+	uint32_t mbps = 0;
+
+	if (rte_eth_link_get_nowait(up->port, &link) == 0 && link.link_status == RTE_ETH_LINK_UP)
+		mbps = link.link_speed > 0 ? link.link_speed : RTE_ETH_SPEED_NUM_UNKNOWN;
+	if ((mbps > 0) != (up->link_mbps > 0)) {
+		if (mbps == 0)
+			RTE_LOG(WARNING, UPLINK, "port %u: link down\n", up->port);
+		else
+			RTE_LOG(INFO, UPLINK, "port %u: link up, %s\n", up->port,
+				rte_eth_link_speed_to_str(mbps));
+	}
+	__atomic_store_n(&up->link_mbps, mbps, __ATOMIC_RELAXED);
+	return mbps > 0;
+}
+
+/* SIGINT and SIGTERM are blocked, and read once the switch runs. */
+static bool
+is_to_end(void)
+{
+	sigset_t pending;
+
+	sigpending(&pending);
+	return sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1;
+}
+
+/* Without a link the switch starts all the same: guests may talk, and the link may come. */
+static void
+wait_for_link(struct uplink *up)
+{
+	unsigned int tenths;
+
+	if (look_at_link(up))
+		return;
+	RTE_LOG(INFO, UPLINK, "port %u: waiting for link, up to %u s\n", up->port, LINK_WAIT_S);
+	for (tenths = 0; tenths < 10 * LINK_WAIT_S && !is_to_end(); tenths++) {
+		usleep(100 * 1000);
+		if (look_at_link(up))
+			return;
+	}
+	RTE_LOG(WARNING, UPLINK, "port %u: no link yet, starting without\n", up->port);
+}
+
+void
+uplink_watch_link(struct uplink *up)
+{
+	if (up->present)
+		look_at_link(up);
+}
+
 int
 uplink_start(struct uplink *up, struct uplink_plan *plan, const struct config *cfg,
 	struct rte_mempool *pool)
@@ -204,6 +291,7 @@ uplink_start(struct uplink *up, struct uplink_plan *plan, const struct config *c
 				strerror(-ret));
 	}
 	log_port(up, plan);
+	wait_for_link(up);
 	return 0;
 }
 
@@ -241,4 +329,25 @@ uplink_withdraw(struct uplink *up, uint16_t guest, uint64_t key)
 		return;
 	fdb_key_to_mac(key, &mac);
 	up->steering->withdraw(up, guest, &mac);
+}
+
+void
+uplink_drain(struct uplink *up, uint16_t guest)
+{
+	struct uplink_queues queues;
+	struct rte_mbuf *frames[BURST_MAX];
+	uint16_t q, n, left;
+
+	if (!up->present)
+		return;
+	queues = uplink_guest_queues(up, guest);
+	for (q = queues.first; q < queues.first + queues.count; q++) {
+		/* A ring full at most: what comes in meanwhile is caught by the check of VLAN. */
+		for (left = up->nb_rxd; left >= BURST_MAX; left -= BURST_MAX) {
+			n = uplink_receive(up, q, frames);
+			rte_pktmbuf_free_bulk(frames, n);
+			if (n == 0)
+				break;
+		}
+	}
 }

@@ -6,18 +6,22 @@
  * @file
  * The NIC port, or none: the only face of this room.
  *
- * What comes from the NIC is steered to guests in one of two ways, chosen at start from what the
- * port says of itself. With VMDQ (vmdq.c) the NIC keeps a pool of queues for each guest and fills
- * it by MAC and VLAN; each worker polls the pools of its own guests. Without (software.c) there is
- * one receive queue, polled by the first worker. In both cases the switch looks at MAC and VLAN of
- * every frame before it delivers it, so a NIC's mistakes end there, and in both cases it asks
- * uplink_queues() what to poll: the rest of the program cannot tell the difference.
+ * What comes from the NIC is steered to guests in one of three ways, chosen at start from what the
+ * port says of itself and from --dcb. With VMDQ (vmdq.c) the NIC keeps a pool of queues for each
+ * guest and fills it by MAC and VLAN; with VMDQ and DCB (dcb.c) each pool has a queue for each
+ * traffic class. Each worker polls the pools of its own guests. Without VMDQ (software.c) there is
+ * one receive queue, polled by the first worker. In all cases the switch looks at MAC and VLAN of
+ * every frame before it delivers it, so a NIC's mistakes end there, and in all cases it asks
+ * uplink_guest_queues() and uplink_common_queues() what to poll: the rest of the program cannot
+ * tell the difference.
  *
- * A third way to steer is one more struct steering, and a line in uplink_open().
+ * A fourth way to steer is one more struct steering, and a line in uplink_open().
  *
- * Threads: opening and closing by the main thread. uplink_admit() and uplink_withdraw() under the
- * guest table's mutex. uplink_receive() by the one worker that polls the queue. Each worker has a
- * transmit queue of its own; where the port has fewer, workers share them under a spinlock.
+ * Threads: opening, starting and closing by the main thread. uplink_admit(), uplink_withdraw() and
+ * uplink_drain() under the guest table's mutex. uplink_watch_link() by the control loop.
+ * uplink_receive() by the one worker that polls the queue. Transmit queues belong to workers, and
+ * where the port has fewer than workers they are shared under a spinlock; or they belong to
+ * guests (tx_by_pool), each of which has one worker.
  */
 
 #include <stdbool.h>
@@ -28,14 +32,26 @@
 
 #include "main.h"
 
+/** User priorities of a VLAN tag (IEEE 802.1Q-2018, 9.6: PCP). */
+#define PRIORITIES 8
+
 struct uplink;
 
 /** What uplink_open() has to find out and decide before it can set the port up. */
 struct uplink_plan {
 	struct rte_eth_dev_info info;
+	bool has_loopback; /**< the NIC can switch between its pools */
+	bool has_dcb;	   /**< the NIC has traffic classes */
 	struct rte_eth_conf conf;
 	uint16_t nb_rxq;
+	uint16_t nb_txq; /**< 0: as many as there are workers */
 	uint16_t guest_limit;
+};
+
+/** Receive queues: count of them from first on. */
+struct uplink_queues {
+	uint16_t first;
+	uint16_t count;
 };
 
 /** A way to get frames from the NIC to the guest that they are for. */
@@ -51,13 +67,13 @@ struct steering {
 	/** Let a guest's frames in. 0 or a negative errno. */
 	int (*admit)(struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac);
 
-	/** Keep them out again, and empty its queues. */
+	/** Keep them out again. */
 	void (*withdraw)(struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac);
 };
 
-extern const struct steering steering_vmdq, steering_software;
+extern const struct steering steering_vmdq, steering_dcb, steering_software;
 
-/** The uplink. Constant once it is open, but for the locks. */
+/** The uplink. Constant once it is open, but for the locks and the link. */
 struct uplink {
 	bool present; /**< false: -p 0x0, every other function does nothing then */
 	uint16_t port;
@@ -70,16 +86,15 @@ struct uplink {
 	bool vlan_insert_hw;	/**< the NIC inserts tags */
 	uint64_t tx_offloads;	/**< RTE_ETH_TX_OFFLOAD_* in use */
 	uint16_t pool_queues;	/**< VMDQ: queues of a pool; software: 0 */
-	uint16_t first_queue;	/**< VMDQ: queue of pool 0 */
+	uint16_t first_queue;	/**< VMDQ: queue of pool 0, behind those of the PF */
 	uint16_t first_pool;	/**< VMDQ: pool of guest 0 */
+	struct uplink_queues common; /**< bring frames for any guest */
+	bool loopback;		/**< --vm2vm 2: the NIC switches between guests */
+	bool tx_by_pool;	/**< a guest's frames leave by a queue of its pool */
+	uint8_t tx_class[PRIORITIES]; /**< DCB: which of the pool's queues, by priority */
 	bool txq_shared;	/**< fewer transmit queues than workers */
 	rte_spinlock_t txq_lock[RTE_MAX_QUEUES_PER_PORT];
-};
-
-/** Receive queues: count of them from first on. */
-struct uplink_queues {
-	uint16_t first;
-	uint16_t count;
+	uint32_t link_mbps;	/**< as last seen by the control loop, 0: down; atomic */
 };
 
 /**
@@ -132,8 +147,7 @@ void uplink_close(struct uplink *up);
 int uplink_admit(struct uplink *up, uint16_t guest, uint64_t mac);
 
 /**
- * Keep them out again and empty the guest's queues. Under the guest table's mutex, when no worker
- * polls the guest's queues any more.
+ * Keep them out again. Under the guest table's mutex.
  *
  * @param up the uplink
  * @param guest device id
@@ -142,35 +156,65 @@ int uplink_admit(struct uplink *up, uint16_t guest, uint64_t mac);
 void uplink_withdraw(struct uplink *up, uint16_t guest, uint64_t mac);
 
 /**
- * Which queues bring frames for a guest.
+ * Empty a guest's queues: what the NIC put there is not for who gets the id next. Under the guest
+ * table's mutex, when no worker polls the queues.
  *
  * @param up the uplink
  * @param guest device id
- * @return its queues; none where steering is in software
+ */
+void uplink_drain(struct uplink *up, uint16_t guest);
+
+/**
+ * Look at the link, and log a line when it has come or gone. The control loop, each second.
+ *
+ * @param up the uplink
+ */
+void uplink_watch_link(struct uplink *up);
+
+/**
+ * Which queues bring frames for a guest alone. Its worker polls them, from the last to the first:
+ * with DCB that is from the highest class to the lowest.
+ *
+ * @param up the uplink
+ * @param guest device id
+ * @return its queues; none where they are among the common ones
  */
 static inline struct uplink_queues
 uplink_guest_queues(const struct uplink *up, uint16_t guest)
 {
-	return (struct uplink_queues){
+	struct uplink_queues own = {
 		.first = (uint16_t)(up->first_queue + guest * up->pool_queues),
 		.count = up->pool_queues,
 	};
+
+	if (own.first < up->common.first + up->common.count)
+		own.count = 0;
+	return own;
 }
 
 /**
- * Which queues bring frames that are for no guest in particular. The first worker polls them.
+ * Which queues bring frames for any guest. The first worker polls them all in each round.
  *
  * @param up the uplink
- * @return with software steering the one queue; with VMDQ the queues before the pools
+ * @return queues; none where each guest has its own
  */
 static inline struct uplink_queues
 uplink_common_queues(const struct uplink *up)
 {
-	uint16_t count = up->nb_rxq;
+	return up->common;
+}
 
-	if (up->pool_queues > 0)
-		count = up->first_queue;
-	return (struct uplink_queues){ .first = 0, .count = count };
+/**
+ * Which queues the NIC keeps for its physical function, before those of the pools. There may be
+ * many, and little comes there: the first worker polls one of them in each round.
+ *
+ * @param up the uplink
+ * @return queues
+ */
+static inline struct uplink_queues
+uplink_pf_queues(const struct uplink *up)
+{
+	return (struct uplink_queues){ .first = 0, .count = up->first_queue };
 }
 
 /**
@@ -188,18 +232,35 @@ uplink_receive(const struct uplink *up, uint16_t queue, struct rte_mbuf **frames
 }
 
 /**
- * Give frames to the NIC. Any worker.
+ * Which transmit queue a frame leaves by.
  *
  * @param up the uplink
  * @param worker index of the calling worker
+ * @param sender device id of the guest that sent it
+ * @param priority 0 to PRIORITIES - 1, of its tag
+ * @return transmit queue
+ */
+static inline uint16_t
+uplink_tx_queue(const struct uplink *up, unsigned int worker, uint16_t sender,
+	unsigned int priority)
+{
+	if (!up->tx_by_pool)
+		return (uint16_t)(worker % up->nb_txq);
+	return (uint16_t)(up->first_queue + sender * up->pool_queues + up->tx_class[priority]);
+}
+
+/**
+ * Give frames to the NIC. A worker, with a queue that uplink_tx_queue() gave it.
+ *
+ * @param up the uplink
+ * @param queue transmit queue
  * @param frames ready for the NIC's offloads; those that it takes are its own from now on
  * @param n number of frames
  * @return how many of them, from the first on, the NIC has now
  */
 static inline uint16_t
-uplink_transmit(struct uplink *up, unsigned int worker, struct rte_mbuf **frames, uint16_t n)
+uplink_transmit(struct uplink *up, uint16_t queue, struct rte_mbuf **frames, uint16_t n)
 {
-	uint16_t queue = (uint16_t)(worker % up->nb_txq);
 	uint16_t sent;
 
 	if (!up->txq_shared)

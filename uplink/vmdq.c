@@ -3,17 +3,75 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "uplink/uplink.h"
+#include <rte_pmd_ixgbe.h>
+
+#include "uplink/vmdq.h"
 
 /*
  * Steering by VMDQ: a pool of receive queues for each guest. The NIC selects the pool by MAC and
  * VLAN tag (82599 datasheet, 7.10.3). pool_map ties VLAN 1000 + i to pool i once, at start; a
  * guest's MAC is added to its pool when it has been learned.
- *
- * Which of a pool's queues serves it differs between NICs (82576: without RSS, queue i alone
- * serves pool i, whatever the queue count says), so all of them are polled, and the switch checks
- * MAC and VLAN of what comes.
  */
+
+/*
+ * Drivers whose pool i has the queues that the numbers say, the i-th share of them. Others may
+ * count differently: an 82576 reports 16 queues for 8 pools, and without RSS only queue i serves
+ * pool i.
+ */
+static const char *const known_layout[] = { "net_ixgbe", "net_i40e" };
+
+static bool
+knows_queues_of_pools(const struct rte_eth_dev_info *info)
+{
+	unsigned int i;
+
+	if (info->vmdq_queue_num == info->max_vmdq_pools)
+		return true;
+	for (i = 0; i < RTE_DIM(known_layout); i++) {
+		if (strcmp(info->driver_name, known_layout[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+void
+vmdq_layout(struct uplink *up, struct uplink_plan *plan, uint16_t pools)
+{
+	const struct rte_eth_dev_info *info = &plan->info;
+
+	up->first_pool = info->vmdq_pool_base;
+	plan->nb_rxq = info->max_rx_queues;
+	plan->guest_limit = RTE_MIN(pools, (uint16_t)GUEST_MAX);
+	/* The port's own MAC takes one of the filters. */
+	if (info->max_mac_addrs > 0)
+		plan->guest_limit = (uint16_t)RTE_MIN((uint32_t)plan->guest_limit,
+			info->max_mac_addrs - 1);
+	if (!knows_queues_of_pools(info)) {
+		/* Listen to all queues, and let the check of MAC and VLAN decide. */
+		up->common = (struct uplink_queues){ .first = 0, .count = plan->nb_rxq };
+		return;
+	}
+	up->first_queue = info->vmdq_queue_base;
+	up->pool_queues = info->vmdq_queue_num / pools;
+}
+
+void
+vmdq_transmit_by_pool(struct uplink *up, struct uplink_plan *plan)
+{
+	up->tx_by_pool = true;
+	plan->nb_txq = (uint16_t)(plan->info.vmdq_queue_base + plan->info.vmdq_queue_num);
+}
+
+int
+vmdq_check_loopback(const struct uplink *up, const struct config *cfg,
+	const struct uplink_plan *plan)
+{
+	if (cfg->vm2vm != VM2VM_HARDWARE || plan->has_loopback)
+		return 0;
+	fprintf(stderr, "vhost-switch: --vm2vm 2 takes a NIC that can switch between its VMDQ "
+		"pools, and port %u (%s) cannot\n", up->port, plan->info.driver_name);
+	return -ENOTSUP;
+}
 
 static int
 plan_vmdq(struct uplink *up, const struct config *cfg, struct uplink_plan *plan)
@@ -29,23 +87,14 @@ plan_vmdq(struct uplink *up, const struct config *cfg, struct uplink_plan *plan)
 			info->vmdq_queue_num, pools);
 		return -ENOTSUP;
 	}
-	if (cfg->dcb != 0 || cfg->vm2vm == VM2VM_HARDWARE) {
-		fprintf(stderr, "vhost-switch: %s is not supported on port %u (%s)\n",
-			cfg->dcb != 0 ? "--dcb" : "--vm2vm 2", up->port, info->driver_name);
+	if (vmdq_check_loopback(up, cfg, plan) < 0)
 		return -ENOTSUP;
-	}
-	up->pool_queues = info->vmdq_queue_num / info->max_vmdq_pools;
-	if (up->pool_queues == 0)
-		up->pool_queues = 1;
-	up->first_queue = info->vmdq_queue_base;
-	up->first_pool = info->vmdq_pool_base;
-	plan->nb_rxq = info->max_rx_queues;
-	plan->guest_limit = RTE_MIN(pools, (uint16_t)GUEST_MAX);
-
+	vmdq_layout(up, plan, pools);
 	plan->conf.rxmode.mq_mode = RTE_ETH_MQ_RX_VMDQ_ONLY;
-	if (up->vlan_strip)
-		plan->conf.rxmode.offloads |=
-			RTE_ETH_RX_OFFLOAD_VLAN_STRIP & info->rx_offload_capa;
+	plan->conf.txmode.mq_mode = RTE_ETH_MQ_TX_VMDQ_ONLY;
+	/* The NIC's switch tells a sender by its queue, and gives nothing back to it. */
+	if (up->loopback)
+		vmdq_transmit_by_pool(up, plan);
 	vmdq->nb_queue_pools = (enum rte_eth_nb_pools)pools;
 	vmdq->nb_pool_maps = (uint8_t)pools;
 	/* Broadcast too, or ARP from outside never reaches a guest. */
@@ -57,34 +106,38 @@ plan_vmdq(struct uplink *up, const struct config *cfg, struct uplink_plan *plan)
 	return 0;
 }
 
-static void
-drain(const struct uplink *up, uint16_t guest)
+int
+vmdq_started(struct uplink *up)
 {
-	struct uplink_queues queues = uplink_guest_queues(up, guest);
-	struct rte_mbuf *frames[BURST_MAX];
-	uint16_t q, n, left;
+	int ret;
 
-	for (q = queues.first; q < queues.first + queues.count; q++) {
-		/* A ring full at most: what comes in meanwhile is caught by the check of VLAN. */
-		for (left = up->nb_rxd; left >= BURST_MAX; left -= BURST_MAX) {
-			n = uplink_receive(up, q, frames);
-			rte_pktmbuf_free_bulk(frames, n);
-			if (n == 0)
-				break;
-		}
-	}
+	/*
+	 * The pools take multicast, but the port in front of them knows no address of it (82599
+	 * datasheet, 7.1.1.1: the multicast table is empty).
+	 */
+	ret = rte_eth_allmulticast_enable(up->port);
+	if (ret < 0 && ret != -ENOTSUP)
+		RTE_LOG(WARNING, UPLINK, "port %u cannot take all multicast: %s\n", up->port,
+			strerror(-ret));
+	/*
+	 * Each time, on or off: a run before may have left it on. Not by the configuration's
+	 * enable_loop_back, which lets a sender's own frames come back to it (PFVMTXSW), and which
+	 * there is not with DCB.
+	 */
+	ret = rte_pmd_ixgbe_set_tx_loopback(up->port, up->loopback);
+	return up->loopback ? ret : 0;
 }
 
-static int
-admit_vmdq(struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac)
+int
+vmdq_admit(struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac)
 {
 	struct rte_ether_addr copy = *mac;
 
 	return rte_eth_dev_mac_addr_add(up->port, &copy, (uint32_t)up->first_pool + guest);
 }
 
-static void
-withdraw_vmdq(struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac)
+void
+vmdq_withdraw(struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac)
 {
 	struct rte_ether_addr copy = *mac;
 	int ret = rte_eth_dev_mac_addr_remove(up->port, &copy);
@@ -92,12 +145,12 @@ withdraw_vmdq(struct uplink *up, uint16_t guest, const struct rte_ether_addr *ma
 	if (ret < 0)
 		RTE_LOG(WARNING, UPLINK, "(%u) the NIC kept the guest's MAC: %s\n", guest,
 			strerror(-ret));
-	drain(up, guest);
 }
 
 const struct steering steering_vmdq = {
 	.name = "VMDQ",
 	.plan = plan_vmdq,
-	.admit = admit_vmdq,
-	.withdraw = withdraw_vmdq,
+	.started = vmdq_started,
+	.admit = vmdq_admit,
+	.withdraw = vmdq_withdraw,
 };

@@ -18,13 +18,23 @@ reset(void **state)
 	memset(&plan, 0, sizeof(plan));
 	memset(&cfg, 0, sizeof(cfg));
 	cfg.vm2vm = VM2VM_SOFTWARE;
-	up.vlan_strip = true;
 	plan.info.driver_name = "net_made_up";
-	plan.info.rx_offload_capa = RTE_ETH_RX_OFFLOAD_VLAN_STRIP;
 	return 0;
 }
 
 /* The numbers of an 82599: ixgbe_dev_info_get(). */
+static void
+make_82599(void)
+{
+	plan.info.driver_name = "net_ixgbe";
+	plan.info.max_rx_queues = 128;
+	plan.info.max_tx_queues = 64; /* that is without VMDQ */
+	plan.info.max_vmdq_pools = 64;
+	plan.info.vmdq_queue_num = 128;
+	plan.info.max_mac_addrs = 128;
+	plan.has_dcb = plan.has_loopback = true;
+}
+
 static void
 test_vmdq_82599(void **state)
 {
@@ -33,15 +43,15 @@ test_vmdq_82599(void **state)
 	unsigned int i;
 
 	(void)state;
-	plan.info.max_rx_queues = 128;
-	plan.info.max_vmdq_pools = 64;
-	plan.info.vmdq_queue_num = 128;
+	make_82599();
 	assert_int_equal(steering_vmdq.plan(&up, &cfg, &plan), 0);
 	up.nb_rxq = plan.nb_rxq;
 	assert_int_equal(plan.guest_limit, 64);
 	assert_int_equal(plan.nb_rxq, 128);
 	assert_int_equal(plan.conf.rxmode.mq_mode, RTE_ETH_MQ_RX_VMDQ_ONLY);
-	assert_int_equal(plan.conf.rxmode.offloads, RTE_ETH_RX_OFFLOAD_VLAN_STRIP);
+	assert_int_equal(plan.conf.txmode.mq_mode, RTE_ETH_MQ_TX_VMDQ_ONLY);
+	assert_int_equal(plan.nb_txq, 0);
+	assert_int_equal(uplink_tx_queue(&(struct uplink){ .nb_txq = 2 }, 3, 9, 7), 1);
 	assert_int_equal(vmdq->nb_queue_pools, RTE_ETH_64_POOLS);
 	assert_int_equal(vmdq->nb_pool_maps, 64);
 	for (i = 0; i < 64; i++) {
@@ -78,16 +88,139 @@ test_vmdq_behind_pf_queues(void **state)
 	plan.info.vmdq_queue_base = 64;
 	plan.info.vmdq_queue_num = 128;
 	plan.info.vmdq_pool_base = 1;
-	up.vlan_strip = false;
+	plan.info.driver_name = "net_i40e";
 	assert_int_equal(steering_vmdq.plan(&up, &cfg, &plan), 0);
 	up.nb_rxq = plan.nb_rxq;
 	assert_int_equal(plan.nb_rxq, 192);
-	assert_int_equal(plan.conf.rxmode.offloads, 0);
 	assert_int_equal(uplink_guest_queues(&up, 1).first, 68);
 	assert_int_equal(uplink_guest_queues(&up, 1).count, 4);
 	assert_int_equal(up.first_pool, 1);
+	assert_int_equal(uplink_common_queues(&up).count, 0);
+	assert_int_equal(uplink_pf_queues(&up).first, 0);
+	assert_int_equal(uplink_pf_queues(&up).count, 64);
+}
+
+/* An 82576 as igb reports it: which of two queues serves a pool is not to be known. */
+static void
+test_vmdq_of_unknown_layout_listens_to_all_queues(void **state)
+{
+	uint16_t i;
+
+	(void)state;
+	plan.info.driver_name = "net_e1000_igb";
+	plan.info.max_rx_queues = 16;
+	plan.info.max_vmdq_pools = 8;
+	plan.info.vmdq_queue_num = 16;
+	assert_int_equal(steering_vmdq.plan(&up, &cfg, &plan), 0);
+	assert_int_equal(plan.guest_limit, 8);
+	for (i = 0; i < 8; i++)
+		assert_int_equal(uplink_guest_queues(&up, i).count, 0);
 	assert_int_equal(uplink_common_queues(&up).first, 0);
-	assert_int_equal(uplink_common_queues(&up).count, 64);
+	assert_int_equal(uplink_common_queues(&up).count, 16);
+	assert_int_equal(uplink_pf_queues(&up).count, 0);
+}
+
+static void
+test_guests_are_limited_by_the_mac_filters(void **state)
+{
+	(void)state;
+	make_82599();
+	plan.info.max_mac_addrs = 16;
+	assert_int_equal(steering_vmdq.plan(&up, &cfg, &plan), 0);
+	assert_int_equal(plan.guest_limit, 15);
+}
+
+static void
+test_loopback_transmits_by_the_senders_pool(void **state)
+{
+	(void)state;
+	make_82599();
+	cfg.vm2vm = VM2VM_HARDWARE;
+	up.loopback = true;
+	assert_int_equal(steering_vmdq.plan(&up, &cfg, &plan), 0);
+	assert_int_equal(plan.nb_txq, 128);
+	assert_int_equal(uplink_tx_queue(&up, 1, 0, 7), 0);
+	assert_int_equal(uplink_tx_queue(&up, 0, 63, 0), 126);
+	/* enable_loop_back would let a guest's own frames come back to it */
+	assert_int_equal(plan.conf.rx_adv_conf.vmdq_rx_conf.enable_loop_back, 0);
+}
+
+static void
+test_no_loopback_is_refused(void **state)
+{
+	(void)state;
+	make_82599();
+	plan.has_loopback = false;
+	cfg.vm2vm = VM2VM_HARDWARE;
+	assert_int_equal(steering_vmdq.plan(&up, &cfg, &plan), -ENOTSUP);
+	cfg.dcb = 8;
+	assert_int_equal(steering_dcb.plan(&up, &cfg, &plan), -ENOTSUP);
+	cfg.vm2vm = VM2VM_UPLINK;
+	assert_int_equal(steering_dcb.plan(&up, &cfg, &plan), 0);
+}
+
+static void
+test_dcb_of_8_classes(void **state)
+{
+	const struct rte_eth_vmdq_dcb_conf *rx = &plan.conf.rx_adv_conf.vmdq_dcb_conf;
+	unsigned int i;
+
+	(void)state;
+	make_82599();
+	cfg.dcb = 8;
+	assert_int_equal(steering_dcb.plan(&up, &cfg, &plan), 0);
+	assert_int_equal(plan.guest_limit, 16);
+	assert_int_equal(plan.nb_rxq, 128);
+	assert_int_equal(plan.nb_txq, 128);
+	assert_int_equal(plan.conf.rxmode.mq_mode, RTE_ETH_MQ_RX_VMDQ_DCB);
+	assert_int_equal(plan.conf.txmode.mq_mode, RTE_ETH_MQ_TX_VMDQ_DCB);
+	assert_int_equal(rx->nb_queue_pools, RTE_ETH_16_POOLS);
+	assert_int_equal(rx->nb_pool_maps, 16);
+	for (i = 0; i < 8; i++) {
+		assert_int_equal(rx->dcb_tc[i], i);
+		assert_int_equal(uplink_tx_queue(&up, 0, 3, i), 24 + i);
+	}
+	assert_int_equal(uplink_guest_queues(&up, 15).first, 120);
+	assert_int_equal(uplink_guest_queues(&up, 15).count, 8);
+	/* pool 0 is the default pool, so for everybody */
+	assert_int_equal(uplink_guest_queues(&up, 0).count, 0);
+	assert_int_equal(uplink_common_queues(&up).first, 0);
+	assert_int_equal(uplink_common_queues(&up).count, 8);
+}
+
+static void
+test_dcb_of_4_classes(void **state)
+{
+	static const uint8_t class_of[] = { 0, 0, 0, 0, 1, 2, 3, 4 };
+	const struct rte_eth_vmdq_dcb_conf *rx = &plan.conf.rx_adv_conf.vmdq_dcb_conf;
+
+	(void)state;
+	make_82599();
+	cfg.dcb = 4;
+	assert_int_equal(steering_dcb.plan(&up, &cfg, &plan), 0);
+	assert_int_equal(plan.guest_limit, 32);
+	assert_int_equal(rx->nb_queue_pools, RTE_ETH_32_POOLS);
+	assert_memory_equal(rx->dcb_tc, class_of, sizeof(class_of));
+	assert_int_equal(uplink_guest_queues(&up, 31).first, 124);
+	assert_int_equal(uplink_guest_queues(&up, 31).count, 4);
+	assert_int_equal(uplink_tx_queue(&up, 0, 2, 6), 11);
+	assert_int_equal(uplink_tx_queue(&up, 0, 2, 7), 11); /* never another pool's */
+}
+
+static void
+test_dcb_is_refused_where_the_numbers_do_not_fit(void **state)
+{
+	(void)state;
+	make_82599();
+	cfg.dcb = 8;
+	plan.info.vmdq_queue_num = 64;
+	assert_int_equal(steering_dcb.plan(&up, &cfg, &plan), -ENOTSUP);
+	make_82599();
+	plan.info.max_vmdq_pools = 8;
+	assert_int_equal(steering_dcb.plan(&up, &cfg, &plan), -ENOTSUP);
+	make_82599();
+	plan.has_dcb = false;
+	assert_int_equal(steering_dcb.plan(&up, &cfg, &plan), -ENOTSUP);
 }
 
 static void
@@ -130,6 +263,13 @@ main(void)
 		cmocka_unit_test_setup(test_vmdq_82599, reset),
 		cmocka_unit_test_setup(test_vmdq_eight_pools_of_one_queue, reset),
 		cmocka_unit_test_setup(test_vmdq_behind_pf_queues, reset),
+		cmocka_unit_test_setup(test_vmdq_of_unknown_layout_listens_to_all_queues, reset),
+		cmocka_unit_test_setup(test_guests_are_limited_by_the_mac_filters, reset),
+		cmocka_unit_test_setup(test_loopback_transmits_by_the_senders_pool, reset),
+		cmocka_unit_test_setup(test_no_loopback_is_refused, reset),
+		cmocka_unit_test_setup(test_dcb_of_8_classes, reset),
+		cmocka_unit_test_setup(test_dcb_of_4_classes, reset),
+		cmocka_unit_test_setup(test_dcb_is_refused_where_the_numbers_do_not_fit, reset),
 		cmocka_unit_test_setup(test_vmdq_without_queues_is_refused, reset),
 		cmocka_unit_test_setup(test_software, reset),
 		cmocka_unit_test_setup(test_software_has_no_loopback_and_no_classes, reset),
