@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# make          build build/app/vhost-switch
+# make          build build/app/vhost-switch; VHOST_CUSE=y: with /dev/NAME for guests, by libfuse 3
 # make demo     install what it needs, build, show it at work, clean up
 # make check    install what the tests need, run every test
 # make bench    measure against its peers; BENCH='--rounds 10' passes arguments on
@@ -21,6 +21,11 @@ APP := $(BUILD)/app/vhost-switch
 ASAN := $(BUILD)/asan/vhost-switch
 
 SRCS := main.c $(sort $(wildcard cli/*.c guest/*.c stats/*.c switch/*.c uplink/*.c))
+ifeq ($(VHOST_CUSE),y)
+SRCS += $(sort $(wildcard cuse/*.c))
+CUSE_CFLAGS = -DVHOST_CUSE $(patsubst -I%,-isystem %,$(shell $(PKGCONF) --cflags fuse3))
+CUSE_LIBS = $(shell $(PKGCONF) --libs fuse3)
+endif
 MODEL := $(BUILD)/nic82599/libnic82599.so
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
 
@@ -34,16 +39,26 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wol
 	-Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Wundef -Werror
 CFLAGS ?= -O3 -g
 # The mbuf forms of the checksum functions are still experimental in 22.11.
-ALL_CFLAGS = -DALLOW_EXPERIMENTAL_API -std=gnu11 -D_GNU_SOURCE -I. $(WARNINGS) $(CFLAGS) $(DPDK_CFLAGS) -MMD -MP
+ALL_CFLAGS = -DALLOW_EXPERIMENTAL_API -std=gnu11 -D_GNU_SOURCE -I. $(WARNINGS) $(CFLAGS) $(DPDK_CFLAGS) $(CUSE_CFLAGS) -MMD -MP
 ASAN_FLAGS := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined
 
 all: $(APP)
 
+# Changes with VHOST_CUSE, so that nothing is linked of both kinds.
+FLAVOUR := $(if $(filter y,$(VHOST_CUSE)),cuse,plain)
+ifneq ($(FLAVOUR),$(shell cat $(BUILD)/flavour 2>/dev/null))
+$(BUILD)/flavour: force
+endif
+$(BUILD)/flavour:
+	@mkdir -p $(@D)
+	@echo $(FLAVOUR) > $@
+force:
+
 $(APP): $(SRCS:%.c=$(BUILD)/obj/%.o)
 	@mkdir -p $(@D)
-	$(Q)echo "  CC      $@"; $(CC) $(LDFLAGS) -o $@ $^ $(DPDK_LIBS)
+	$(Q)echo "  CC      $@"; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(DPDK_LIBS) $(CUSE_LIBS)
 
-$(BUILD)/obj/%.o: %.c Makefile
+$(BUILD)/obj/%.o: %.c Makefile $(BUILD)/flavour
 	@mkdir -p $(@D)
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) -c -o $@ $<
 
@@ -51,9 +66,9 @@ asan: $(ASAN)
 
 $(ASAN): $(SRCS:%.c=$(BUILD)/asan-obj/%.o)
 	@mkdir -p $(@D)
-	$(Q)echo "  CC      $@"; $(CC) $(LDFLAGS) $(ASAN_FLAGS) -o $@ $^ $(DPDK_LIBS)
+	$(Q)echo "  CC      $@"; $(CC) $(LDFLAGS) $(ASAN_FLAGS) -o $@ $(filter %.o,$^) $(DPDK_LIBS) $(CUSE_LIBS)
 
-$(BUILD)/asan-obj/%.o: %.c Makefile
+$(BUILD)/asan-obj/%.o: %.c Makefile $(BUILD)/flavour
 	@mkdir -p $(@D)
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(ASAN_FLAGS) -c -o $@ $<
 
@@ -64,7 +79,7 @@ $(BUILD)/unit/test_output: LDFLAGS += -Wl,--wrap=rte_vhost_enqueue_burst
 
 $(BUILD)/unit/%: tests/unit/%.c $(filter-out $(BUILD)/obj/main.o,$(SRCS:%.c=$(BUILD)/obj/%.o))
 	@mkdir -p $(@D)
-	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(DPDK_LIBS) -lcmocka
+	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(DPDK_LIBS) $(CUSE_LIBS) -lcmocka
 
 # The model is a plugin to DPDK: it needs the driver's side of DPDK's interface.
 nic82599: $(MODEL)
@@ -83,8 +98,9 @@ demo:
 	@$(PYTHON) tests/system/demo.py $(APP)
 
 check:
-	@tests/install build demo check doc
+	@tests/install build demo check cuse doc
 	@$(MAKE) --no-print-directory all asan unit nic82599 doc
+	@$(MAKE) --no-print-directory VHOST_CUSE=y BUILD=$(BUILD)/cuse all
 	@$(PYTHON) tests/run.py
 
 bench:
@@ -106,5 +122,5 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all asan unit nic82599 demo check bench doc install clean
+.PHONY: all force asan unit nic82599 demo check bench doc install clean
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -25,6 +25,7 @@
 #include <rte_version.h>
 
 #include "cli/options.h"
+#include "cuse/cuse.h"
 #include "guest/guest.h"
 #include "guest/socket.h"
 #include "main.h"
@@ -240,25 +241,40 @@ control_run(void *arg)
 }
 
 #if RTE_VERSION < RTE_VERSION_NUM(23, 7, 0, 0)
-static int
-start_control_thread(pthread_t *thread)
+int
+start_control_thread(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
 {
-	return rte_ctrl_thread_create(thread, "control", NULL, control_run, NULL);
+	return abs(rte_ctrl_thread_create(thread, name, NULL, run, arg));
 }
 #else
+struct thread_call {
+	void *(*run)(void *);
+	void *arg;
+};
+
 static uint32_t
-control_entry(void *arg)
+enter_thread(void *arg)
 {
-	control_run(arg);
+	struct thread_call call = *(struct thread_call *)arg;
+
+	free(arg);
+	call.run(call.arg);
 	return 0;
 }
 
-static int
-start_control_thread(pthread_t *thread)
+int
+start_control_thread(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
 {
+	struct thread_call *call = malloc(sizeof(*call));
 	rte_thread_t id;
-	int ret = rte_thread_create_control(&id, "control", control_entry, NULL);
+	int ret;
 
+	if (call == NULL)
+		return ENOMEM;
+	*call = (struct thread_call){ run, arg };
+	ret = abs(rte_thread_create_control(&id, name, enter_thread, call));
+	if (ret != 0)
+		free(call);
 	*thread = (pthread_t)id.opaque_id;
 	return ret;
 }
@@ -273,7 +289,7 @@ run(void)
 	int ret;
 
 	if (app.workers[0]->lcore == rte_get_main_lcore()) {
-		ret = start_control_thread(&control);
+		ret = start_control_thread(&control, "control", control_run, NULL);
 		if (ret != 0)
 			return ret;
 		worker_run(app.workers[0]);
@@ -312,6 +328,7 @@ tear_down(void)
 	telemetry_stop();
 	if (app.guests.all != NULL)
 		guests_close(&app.guests);
+	cuse_close();
 	sockets_close();
 	uplink_close(&app.uplink);
 	if (app.sw.pool != NULL)
@@ -340,6 +357,8 @@ start(void)
 		ret = uplink_start(&app.uplink, &app.plan, &app.cfg, app.sw.pool);
 	if (ret == 0)
 		ret = sockets_open(&app.cfg, &app.guests);
+	if (ret == 0)
+		ret = cuse_open(&app.cfg);
 	return ret;
 }
 
@@ -377,7 +396,8 @@ main(int argc, char **argv)
 		options_usage(stdout, argv[0]);
 		return EXIT_SUCCESS;
 	}
-	if (ret < 0 || sockets_check(&app.cfg) < 0 || catch_signals() < 0)
+	if (ret < 0 || cuse_prepare(&app.cfg) < 0 || sockets_check(&app.cfg) < 0 ||
+			catch_signals() < 0)
 		return EXIT_FAILURE;
 
 	register_log_types();

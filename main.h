@@ -10,6 +10,7 @@
  * any thread.
  */
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -58,6 +59,11 @@ struct config {
 	uint32_t dcb; /**< traffic classes per guest: 0, 4 or 8 */
 	uint32_t total_num_mbufs; /**< 0: computed */
 	bool help;
+
+	/* CUSE, without VHOST_CUSE NULL and false */
+	const char *cuse_devnum; /**< --cuse-devnum, NULL: not given */
+	bool eventfd_link;	 /**< --eventfd-link */
+	const char *cuse_socket; /**< between /dev/NAME and librte_vhost, NULL: there is no device */
 };
 
 /** @name Log types: the prefix of a line is the name after RTE_LOGTYPE_. */
@@ -67,5 +73,16 @@ extern int log_type_config, log_type_data, log_type_uplink;
 #define RTE_LOGTYPE_DATA log_type_data
 #define RTE_LOGTYPE_UPLINK log_type_uplink
 /**@}*/
+
+/**
+ * Start a thread that sleeps most of its time, off the lcores of the workers. Main thread.
+ *
+ * @param[out] thread to be joined
+ * @param name at most 15 characters
+ * @param run what it does
+ * @param arg passed to run
+ * @return 0 or an errno
+ */
+int start_control_thread(pthread_t *thread, const char *name, void *(*run)(void *), void *arg);
 
 #endif /* MAIN_H */

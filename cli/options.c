@@ -36,9 +36,20 @@ static const struct option_row option_table[] = {
 	  .help = "the NIC port to use (required)" },
 	{ "P", OPT_FLAG, MEMBER(promiscuous), .takes = "no value",
 	  .help = "promiscuous NIC" },
+#ifdef VHOST_CUSE
+	{ "dev-basename", OPT_STRING, MEMBER(dev_basename), .value = "NAME",
+	  .takes = "the name of a device to make below /dev",
+	  .help = "character device that guests connect to (default vhost-net)" },
+	{ "cuse-devnum", OPT_STRING, MEMBER(cuse_devnum), .value = "MAJOR:MINOR",
+	  .takes = "a device number MAJOR:MINOR", .help = "of that device (default: a free one "
+	  "of major 10)" },
+	{ "eventfd-link", OPT_FLAG, MEMBER(eventfd_link), .takes = "no value",
+	  .help = "take descriptors by the module eventfd_link, not by pidfd_getfd(2)" },
+#else
 	{ "dev-basename", OPT_STRING, MEMBER(dev_basename), .value = "NAME",
 	  .takes = "the path of a vhost-user socket",
 	  .help = "vhost-user socket that guests connect to (default vhost-net)" },
+#endif
 	{ "socket-file", OPT_LIST, MEMBER(socket_file), .value = "PATH",
 	  .takes = "the path of a vhost-user socket",
 	  .help = "a vhost-user socket, may be repeated; replaces the default of --dev-basename" },
@@ -71,6 +82,12 @@ static const struct option_row option_table[] = {
 	  .help = "size of the mbuf pool (default: computed)" },
 	{ "help", OPT_FLAG, MEMBER(help), .takes = "no value", .help = "print this and exit" },
 };
+
+#ifdef VHOST_CUSE
+#define GUESTS_TOO ", and vhost-net by CUSE"
+#else
+#define GUESTS_TOO ""
+#endif
 
 /* getopt_long()'s answer for row i of the table. */
 #define ROW_CODE(i) (256 + (int)(i))
@@ -284,7 +301,7 @@ options_usage(FILE *out, const char *program)
 	char call[48];
 
 	fprintf(out, "usage: %s [EAL options] -- -p MASK [application options]\n\n"
-		"Switches Ethernet frames between guests (vhost-user) and a NIC port.\n\n", program);
+		"Switches Ethernet frames between guests (vhost-user" GUESTS_TOO ") and a NIC port.\n\n", program);
 	for (i = 0; i < RTE_DIM(option_table); i++) {
 		const struct option_row *row = &option_table[i];
 

@@ -25,6 +25,8 @@ socket_path(const struct config *cfg, unsigned int i)
 		return cfg->socket_file[i];
 	if (i > cfg->nb_socket_files)
 		return NULL;
+	if (cfg->cuse_socket != NULL)
+		return cfg->cuse_socket;
 	if (cfg->dev_basename != NULL)
 		return cfg->dev_basename;
 	return cfg->nb_socket_files == 0 ? DEFAULT_BASENAME : NULL;
@@ -34,6 +36,13 @@ static const char *
 option_of(const struct config *cfg, unsigned int i)
 {
 	return i < cfg->nb_socket_files ? "--socket-file" : "--dev-basename";
+}
+
+/* CUSE's own socket is not for others, and --client is not meant for it. */
+static bool
+is_client(const struct config *cfg, const char *path)
+{
+	return cfg->client && path != cfg->cuse_socket;
 }
 
 /* Whether somebody listens there. A vhost-user server takes our hanging up as a guest that left. */
@@ -104,7 +113,7 @@ sockets_check(const struct config *cfg)
 	int ret;
 
 	for (i = 0; (path = socket_path(cfg, i)) != NULL; i++) {
-		ret = check_path(option_of(cfg, i), path, cfg->client);
+		ret = check_path(option_of(cfg, i), path, is_client(cfg, path));
 		if (ret < 0)
 			return ret;
 		for (j = 0; j < i; j++) {
@@ -177,9 +186,12 @@ static int
 open_socket(const char *path, const struct config *cfg)
 {
 	uint64_t flags = RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS;
+	bool client = is_client(cfg, path);
+	mode_t mask;
 	struct stat st;
+	int ret;
 
-	if (cfg->client)
+	if (client)
 		flags |= RTE_VHOST_USER_CLIENT;
 	else if (lstat(path, &st) == 0) {
 		/* Somebody may have come since sockets_check(); unregistering would delete theirs. */
@@ -191,11 +203,20 @@ open_socket(const char *path, const struct config *cfg)
 		return -EIO;
 	open_path[nb_open++] = path;
 	if (offer_features(path, cfg) < 0 ||
-			rte_vhost_driver_callback_register(path, &device_ops) < 0 ||
-			rte_vhost_driver_start(path) < 0)
+			rte_vhost_driver_callback_register(path, &device_ops) < 0)
 		return -EIO;
-	RTE_LOG(INFO, CONFIG, "%s %s\n",
-		cfg->client ? "connecting to guests at" : "guests can connect to", path);
+	if (path == cfg->cuse_socket) {
+		mask = umask(0077);
+		ret = rte_vhost_driver_start(path);
+		umask(mask);
+	} else {
+		ret = rte_vhost_driver_start(path);
+	}
+	if (ret < 0)
+		return -EIO;
+	if (path != cfg->cuse_socket)
+		RTE_LOG(INFO, CONFIG, "%s %s\n",
+			client ? "connecting to guests at" : "guests can connect to", path);
 	return 0;
 }
 

@@ -46,9 +46,8 @@ def with_vms(switch):
         if m:
             seen.append(int(m.group(1)))
 
-    machines = [vm.Vm(f"vm{i + 1}", switch.sock, MACS[i],
-                      SCRIPT.format(me=i + 1, peer=2 - i, count=6, last="sleep 8"),
-                      cpus=str(harness.cpus()[1]), memory=128, say=console) for i in range(2)]
+    machines = [vm.Vm(f"vm{i + 1}", SCRIPT.format(me=i + 1, peer=2 - i, count=6, last="sleep 8"),
+                      switch.sock, MACS[i], cpus=str(harness.cpus()[1]), memory=128, say=console) for i in range(2)]
     say("two Linux VMs are booting under QEMU; that takes a few seconds")
     try:
         harness.wait_for(lambda: len(seen) == 2 or any(m.proc.poll() for m in machines), 120,

@@ -77,6 +77,8 @@ class Ring:
 class Guest:
     """A virtio-net device that is connected to a vhost-user socket."""
 
+    base = USER_BASE
+
     def __init__(self, path, mac="52:54:00:00:00:01", features=0, pairs=1, size=256, rx_buffers=None,
                  buf_len=2048, enable=True, sock=None, timeout=10):
         self.mac = bytes.fromhex(mac.replace(":", ""))
@@ -149,7 +151,7 @@ class Guest:
         self.message(GET_PROTOCOL_FEATURES, reply=True)
         self.u64(SET_PROTOCOL_FEATURES, PROTOCOL_RARP | (PROTOCOL_MQ if self.pairs > 1 else 0))
         self.u64(SET_FEATURES, self.features)
-        region = struct.pack("<QQQQ", 0, self.length, USER_BASE, 0)
+        region = struct.pack("<QQQQ", 0, self.length, self.base, 0)
         self.message(SET_MEM_TABLE, struct.pack("<II", 1, 0) + region, [self.memfd])
 
     def start(self):
@@ -159,8 +161,8 @@ class Guest:
             self.state(SET_VRING_NUM, i, ring.size)
             self.state(SET_VRING_BASE, i, ring.last_used)
             self.message(SET_VRING_ADDR, struct.pack(
-                "<IIQQQQ", i, 0, USER_BASE + ring.desc, USER_BASE + ring.used,
-                USER_BASE + ring.avail, 0))
+                "<IIQQQQ", i, 0, self.base + ring.desc, self.base + ring.used,
+                self.base + ring.avail, 0))
             self.u64(SET_VRING_CALL, i, [call])
             self.u64(SET_VRING_KICK, i, [kick])
         for i in range(len(self.rings)):

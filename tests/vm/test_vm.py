@@ -42,10 +42,10 @@ done
 ], ids=["plain", "offloads", "offloads on one side"])
 def test_two_vms_ping_and_tcp(args, devices):
     with Switch(*args) as s:
-        server = Vm("server", s.sock, "52:54:00:00:00:01", SERVER, ["iperf3"], devices[0],
+        server = Vm("server", SERVER, s.sock, "52:54:00:00:00:01", ["iperf3"], devices[0],
                     cpus=str(cpus()[1]))
         s.wait_guests(1, 60)
-        client = Vm("client", s.sock, "52:54:00:00:00:02", CLIENT, ["iperf3"], devices[1],
+        client = Vm("client", CLIENT, s.sock, "52:54:00:00:00:02", ["iperf3"], devices[1],
                     cpus=str(cpus()[1]))
         try:
             client.wait(120)

@@ -22,13 +22,17 @@ mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
 for m in $(cat /modules/order); do insmod /modules/$m; done
 ip link set lo up
-i=0; while [ ! -e /sys/class/net/eth0 ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done
-ip link set eth0 up
 . /script
 poweroff -f
 """
 
-MODULES = ["failover", "net_failover", "virtio_ring", "virtio", "virtio_pci_modern_dev",
+# What a script begins with whose VM has a network card.
+ETH0_UP = """
+i=0; while [ ! -e /sys/class/net/eth0 ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done
+ip link set eth0 up
+"""
+
+NET_MODULES = ["failover", "net_failover", "virtio_ring", "virtio", "virtio_pci_modern_dev",
            "virtio_pci_legacy_dev", "virtio_pci", "virtio_net"]
 
 
@@ -59,26 +63,43 @@ def kernel():
         os.path.join(tree, "lib/modules/*"))[0]
 
 
+def copy_file(name, root):
+    """A file, and as links what leads to it: two copies of one library may not be loaded."""
+    # /lib is a link to usr/lib
+    name = os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name))
+    if os.path.lexists(root + name):
+        return
+    os.makedirs(os.path.dirname(root + name), exist_ok=True)
+    if os.path.islink(name):
+        os.symlink(os.readlink(name), root + name)
+        copy_file(os.path.join(os.path.dirname(name), os.readlink(name)), root)
+    else:
+        shutil.copy(name, root + name)
+
+
 def copy_program(path, root):
-    """A program and the libraries it is linked with."""
-    libs = re.findall(r"(/\S+) \(0x", run("ldd", path))
-    for name in [path, *libs]:
-        to = root + name
-        os.makedirs(os.path.dirname(to), exist_ok=True)
-        shutil.copy(os.path.realpath(name), to)
+    """A program, or library, and the libraries it is linked with."""
+    for name in [path, *re.findall(r"(/\S+) \(0x", run("ldd", path))]:
+        copy_file(name, root)
 
 
-def initramfs(name, script, programs=()):
-    """Build one; returns its path. name tells it from others that are used at the same time."""
-    _, modules = kernel()
+def initramfs(name, script, programs=(), modules=NET_MODULES, fill=None):
+    """Build one; returns its path. name tells it from others that are used at the same time.
+
+    programs are copied with their libraries; fill is called with the path of the tree, to put more
+    into it.
+    """
+    _, module_tree = kernel()
     root = os.path.join(CACHE, name)
     shutil.rmtree(root, ignore_errors=True)
-    for d in ("bin", "proc", "sys", "dev", "tmp", "modules", "etc"):
+    for d in ("usr/bin", "usr/lib", "usr/lib64", "proc", "sys", "dev", "tmp", "run", "modules", "etc"):
         os.makedirs(os.path.join(root, d))
+    for d in ("bin", "lib", "lib64"):
+        os.symlink("usr/" + d, os.path.join(root, d))
     shutil.copy("/bin/busybox", os.path.join(root, "bin/busybox"))
     order = []
-    for m in MODULES:
-        for path in glob.glob(os.path.join(modules, "kernel/**", m + ".ko*"), recursive=True):
+    for m in modules:
+        for path in glob.glob(os.path.join(module_tree, "kernel/**", m + ".ko*"), recursive=True):
             base = os.path.basename(path)
             shutil.copy(path, os.path.join(root, "modules", base))
             if base.endswith(".xz"):
@@ -92,6 +113,8 @@ def initramfs(name, script, programs=()):
     os.chmod(os.path.join(root, "init"), 0o755)
     for program in programs:
         copy_program(shutil.which(program), root)
+    if fill:
+        fill(root)
     image = root + ".cpio"
     with open(image, "wb") as out:
         find = subprocess.Popen(["find", "."], cwd=root, stdout=subprocess.PIPE)
@@ -103,16 +126,23 @@ def initramfs(name, script, programs=()):
 
 
 class Vm:
-    """One running VM; every line of its console goes to say()."""
+    """One running VM; every line of its console goes to say().
 
-    def __init__(self, name, sock, mac, script, programs=(), device="", cpus="", memory=256,
-                 say=None):
+    With sock its network card is a vhost-user device there; without it has none.
+    """
+
+    def __init__(self, name, script, sock=None, mac=None, programs=(), device="", cpus="",
+                 memory=256, say=None, smp=1, modules=None, fill=None):
         vmlinuz, _ = kernel()
-        image = initramfs(name, script, programs)
+        if modules is None:
+            modules = NET_MODULES if sock else []
+        image = initramfs(name, (ETH0_UP if sock else "") + script, programs, modules, fill)
         args = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max",
-                "-m", str(memory), "-nodefaults", "-display", "none", "-no-reboot",
+                "-m", str(memory), "-smp", str(smp), "-nodefaults", "-display", "none", "-no-reboot",
                 "-serial", "stdio", "-kernel", vmlinuz, "-initrd", image,
-                "-append", "console=ttyS0 quiet mitigations=off panic=-1 random.trust_cpu=on",
+                "-append", "console=ttyS0 quiet mitigations=off panic=-1 random.trust_cpu=on"]
+        if sock:
+            args += [
                 "-object", f"memory-backend-memfd,id=mem,size={memory}M,share=on",
                 "-machine", "memory-backend=mem",
                 "-chardev", f"socket,id=chr,path={sock}",

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef CUSE_MEMORY_H
+#define CUSE_MEMORY_H
+
+/**
+ * @file
+ * Taking over the memory of a guest.
+ *
+ * VHOST_SET_MEM_TABLE names guest memory by addresses of the calling process, where the kernel can
+ * simply reach it. Another process needs the file behind it: what is mapped there of hugetlbfs or a
+ * memfd, and shared, can be mapped here as well. Private memory cannot.
+ *
+ * The device's thread only. Whoever calls memory_take() owns the descriptors that come.
+ */
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <linux/vhost.h>
+
+/** Regions in one VHOST_USER_SET_MEM_TABLE (vhost-user specification, "Memory regions"). */
+#define MEMORY_PIECES_MAX 8
+
+/** A piece of guest memory that lies in one file. */
+struct memory_piece {
+	uint64_t guest_address;	 /**< in the guest's physical memory */
+	uint64_t size;		 /**< bytes */
+	uint64_t caller_address; /**< in the calling process */
+	uint64_t offset;	 /**< in the file */
+	int fd;
+};
+
+/**
+ * Find the files behind a table of regions and open them.
+ *
+ * @param process the calling process
+ * @param table its VHOST_SET_MEM_TABLE
+ * @param[out] pieces at least MEMORY_PIECES_MAX
+ * @param[out] why on error, a text for the log
+ * @return number of pieces, from 1 on, or a negative errno: -EFAULT when the memory is private or
+ *   not there, -E2BIG when it is in too many pieces, -EINVAL when the table makes no sense
+ */
+int memory_take(pid_t process, const struct vhost_memory *table, struct memory_piece *pieces,
+	const char **why);
+
+/** Close the descriptors of n pieces. */
+void memory_release(struct memory_piece *pieces, int n);
+
+#endif /* CUSE_MEMORY_H */
