@@ -135,8 +135,8 @@ receive(struct nic *nic, const uint8_t *data, size_t len, int source_pool)
 		count_received(nic, &f);
 	tc = filter_class(nic, &f);
 	/*
-	 * A traffic class has its packet buffer (8.2.3.8, RXPBSIZE). With virtualization and 4 classes, buffers
-	 * 4 to 7 have size 0: a priority that RTRUP2TC sends there finds no room.
+	 * A traffic class has its packet buffer (8.2.3.8, RXPBSIZE). With virtualization and 4
+	 * classes, buffers 4 to 7 have size 0: a priority that RTRUP2TC sends there finds no room.
 	 */
 	if ((nic->reg[RXPBSIZE / 4 + tc] >> 10 & 0x3ff) == 0) {
 		count_missed(nic, tc);

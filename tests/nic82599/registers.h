@@ -113,7 +113,7 @@
 	_(RDRXCTL,    0x02f00,   1,    0,  0, 0x00000008, plain,  rdrxctl) \
 	_(QDE,        0x02f04,   1,    0,  0, 0,          plain,  qde)     \
 	_(RXCTRL,     0x03000,   1,    0,  0, 0,          plain,  plain)   \
-	_(RXPBSIZE,   0x03c00,   8,    4,  0, 0,          plain,  plain)   \
+	_(RXPBSIZE,   0x03c00,   8,    4,  0, 0x00080000, plain,  plain)   \
 	_(RSCDBU,     0x03028,   1,    0,  0, 0,          plain,  plain)   \
 	/* 8.2.3.9 transmit */ \
 	_(DMATXCTL,   0x04a80,   1,    0,  0, 0x81000000, plain,  plain)   \
