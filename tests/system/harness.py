@@ -15,6 +15,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 APP = os.environ.get("VHOST_SWITCH", os.path.join(ROOT, "build/app/vhost-switch"))
+MODEL = os.path.join(ROOT, "build/nic82599/libnic82599.so")
 
 
 def cpus():
@@ -167,20 +168,26 @@ def runtime_dir():
 class Wire:
     """The far end of an uplink: a raw socket on an interface, tags and all.
 
-    kind: what the switch uses, "af_packet", "pcap" (both on a veth pair) or "tap".
+    kind: what the switch uses, "af_packet", "pcap" (both on a veth pair), "tap", or "82599": the
+    model of that card (tests/nic82599) driven by the ixgbe PMD, with a tap as its cable.
     """
 
     ETH_TEST = 0x88b5  # IEEE 802 local experimental
 
-    def __init__(self, kind):
+    def __init__(self, kind, plugged=True):
         self.kind = kind
         tag = f"{os.getpid() % 100000}"
         self.near, self.far = f"vs{tag}a", f"vs{tag}b"
-        self.port = "0x1"
+        self.port, self.memory, self.eal = "0x1", 512, []
         self.sock = None
-        if kind == "tap":
+        self.is_tap = kind in ("tap", "82599")
+        if self.is_tap:
             self.far = f"vs{tag}t"
             self.vdev = [f"net_tap0,iface={self.far}"]
+            if kind == "82599":
+                self.vdev.append(f"nic82599,wire=net_tap0,link={int(plugged)}")
+                self.port, self.memory = "0x2", 1024  # mbufs for 128 queues
+                self.eal = ["-d", MODEL, "--iova-mode=va"]
         else:
             self._ip("link", "add", self.near, "type", "veth", "peer", "name", self.far)
             for name in (self.near, self.far):
@@ -191,9 +198,14 @@ class Wire:
     def _ip(*args, check=True):
         subprocess.run(["ip", *args], check=check, stderr=None if check else subprocess.DEVNULL)
 
+    def switch(self, *app_args, **kw):
+        """A switch with this wire on its port."""
+        return Switch(*app_args, **{"vdev": self.vdev, "port": self.port, "eal": self.eal,
+                                    "memory": self.memory, **kw})
+
     def open(self):
         """Once the switch runs: a TAP exists only then."""
-        if self.kind == "tap":
+        if self.is_tap:
             self._ip("link", "set", self.far, "addrgenmode", "none", "up")
         self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         self.sock.setsockopt(263, 8, 1)  # SOL_PACKET, PACKET_AUXDATA
@@ -236,7 +248,7 @@ class Wire:
     def close(self):
         if self.sock:
             self.sock.close()
-        if self.kind != "tap":
+        if not self.is_tap:
             self._ip("link", "del", self.near, check=False)
 
     def __enter__(self):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Guests and the NIC port, exact frames, on each kind of port."""
+"""Guests and the NIC port, exact frames, on each kind of port and by either kind of steering."""
 
 import os
 import struct
@@ -14,7 +14,7 @@ BROADCAST = "ff:ff:ff:ff:ff:ff"
 OUTSIDE = "02:00:00:00:ee:01"
 
 
-@pytest.fixture(params=["af_packet", "tap", "pcap"])
+@pytest.fixture(params=["af_packet", "tap", "pcap", "82599"])
 def wire(request):
     with Wire(request.param) as w:
         yield w
@@ -36,8 +36,8 @@ def to_guest(guest, payload, vlan, dst=None):
 
 
 def test_from_the_nic_by_mac_and_vlan(wire, guests):
-    with Switch(vdev=wire.vdev, port=wire.port) as s:
-        assert s.has("steering by software")
+    with wire.switch() as s:
+        assert s.has("steering by VMDQ" if wire.kind == "82599" else "steering by software")
         a, b = guests(s, 2)
         wire.open()
         introduce(a, b)
@@ -52,9 +52,11 @@ def test_from_the_nic_by_mac_and_vlan(wire, guests):
         assert b.recv(1) == [to_guest(b, b"for all of VLAN 1001", 1001, dst=BROADCAST)[1]]
         a.quiet()
         b.quiet(0)
+        # The 82599 drops these itself, where the switch cannot count them.
         port = s.telemetry("/vhost_switch/port")
-        assert port["rx_drop_wrong_mac"] == 2 and port["rx_drop_no_guest"] == 1
-        assert port["rx_drop_untagged"] >= 1
+        if wire.kind != "82599":
+            assert port["rx_drop_wrong_mac"] == 2 and port["rx_drop_no_guest"] == 1
+            assert port["rx_drop_untagged"] >= 1
         # priority bits are no part of the VLAN
         wire.send(to_guest(a, b"priority 5", 1000 | 5 << 13)[0])
         assert a.recv(1)[0][14:24] == b"priority 5"
@@ -63,7 +65,7 @@ def test_from_the_nic_by_mac_and_vlan(wire, guests):
 @pytest.mark.parametrize("options", [(), ("--mergeable", "1", "--tso", "1", "-P")],
                          ids=["default", "mergeable, tso, promiscuous"])
 def test_to_the_nic_with_the_guests_tag(wire, guests, options):
-    with Switch(*options, vdev=wire.vdev, port=wire.port) as s:
+    with wire.switch(*options) as s:
         a, b = guests(s, 2)
         wire.open()
         introduce(a, b)
@@ -83,7 +85,7 @@ def test_to_the_nic_with_the_guests_tag(wire, guests, options):
 
 
 def test_strip_off_keeps_the_tag(wire, guests):
-    with Switch("--vlan-strip", "0", vdev=wire.vdev, port=wire.port) as s:
+    with wire.switch("--vlan-strip", "0") as s:
         a = guests(s)
         wire.open()
         introduce(a)
@@ -93,7 +95,7 @@ def test_strip_off_keeps_the_tag(wire, guests):
 
 
 def test_vm2vm_0_sends_everything_to_the_nic(wire, guests):
-    with Switch("--vm2vm", "0", vdev=wire.vdev, port=wire.port) as s:
+    with wire.switch("--vm2vm", "0") as s:
         a, b = guests(s, 2)
         wire.open()
         introduce(a, b)
@@ -105,7 +107,7 @@ def test_vm2vm_0_sends_everything_to_the_nic(wire, guests):
 
 
 def test_order_and_counts_under_load(veth, guests):
-    with Switch(vdev=veth.vdev, port=veth.port) as s:
+    with veth.switch() as s:
         a = guests(s)
         veth.open()
         introduce(a)
@@ -123,7 +125,7 @@ def test_order_and_counts_under_load(veth, guests):
 def test_partial_checksum_is_completed_for_the_wire(wire, guests):
     from scapy.all import IP, UDP, Ether, raw
     from vhostuser import F_CSUM
-    with Switch("--tx-csum", "1", vdev=wire.vdev, port=wire.port) as s:
+    with wire.switch("--tx-csum", "1") as s:
         a = guests(s, features=F_CSUM)
         wire.open()
         introduce(a)
