@@ -113,7 +113,7 @@ $(BUILD)/bench/%: bench/%.c Makefile
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(DPDK_LIBS)
 
 doc:
-	@$(PYTHON) -m sphinx -q -W -b html doc $(BUILD)/doc/html
+	@$(PYTHON) -m sphinx -q -W -a -b html doc $(BUILD)/doc/html
 	@$(PYTHON) -m sphinx -q -W -b man doc $(BUILD)/doc/man
 
 install: all
