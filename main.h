@@ -46,6 +46,9 @@ struct config {
 	const char *dev_basename; /**< --dev-basename, NULL: not given */
 	const char *socket_file[SOCKET_MAX];
 	unsigned int nb_socket_files;
+	uint32_t socket_uid;  /**< --socket-owner, UINT32_MAX: the process's */
+	uint32_t socket_gid;  /**< the same */
+	uint32_t socket_mode; /**< --socket-mode, UINT32_MAX: what the umask leaves */
 	bool client;
 	uint32_t vm2vm; /**< enum vm2vm_mode */
 	uint32_t mergeable;

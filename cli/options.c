@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
 #include <getopt.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,8 @@ enum option_kind {
 	OPT_FLAG,   /* takes no value, sets a bool */
 	OPT_NUMBER, /* min..max, decimal, into a uint32_t */
 	OPT_MASK,   /* hexadecimal with at most one bit, into a uint64_t */
+	OPT_MODE,   /* permission bits, octal, into a uint32_t */
+	OPT_OWNER,  /* USER[:GROUP], into socket_uid and socket_gid */
 	OPT_STRING, /* not empty, into a const char * */
 	OPT_LIST,   /* may be repeated, into socket_file[] */
 };
@@ -53,6 +57,12 @@ static const struct option_row option_table[] = {
 	{ "socket-file", OPT_LIST, MEMBER(socket_file), .value = "PATH",
 	  .takes = "the path of a vhost-user socket",
 	  .help = "a vhost-user socket, may be repeated; replaces the default of --dev-basename" },
+	{ "socket-owner", OPT_OWNER, .value = "USER[:GROUP]",
+	  .takes = "USER[:GROUP], each an existing name or a number",
+	  .help = "who owns the sockets (default: who runs the switch)" },
+	{ "socket-mode", OPT_MODE, MEMBER(socket_mode), .value = "OCTAL",
+	  .takes = "permissions from 0 to 777, octal",
+	  .help = "permissions of the sockets (default: what the umask leaves)" },
 	{ "client", OPT_FLAG, MEMBER(client), .takes = "no value",
 	  .help = "connect to sockets that QEMU serves, again when they come back" },
 	{ "vm2vm", OPT_NUMBER, .min = 0, .max = 2, .preset = VM2VM_SOFTWARE, MEMBER(vm2vm),
@@ -115,7 +125,8 @@ reject(const struct option_row *row, const char *got)
 static bool
 parse_unsigned(const char *text, int base, uint64_t *value)
 {
-	const char *digits = base == 16 ? "0123456789abcdefABCDEF" : "0123456789";
+	const char *digits = base == 16 ? "0123456789abcdefABCDEF"
+		: base == 8 ? "01234567" : "0123456789";
 	unsigned long long v;
 
 	if (base == 16 && text[0] == '0' && (text[1] == 'x' || text[1] == 'X'))
@@ -126,6 +137,46 @@ parse_unsigned(const char *text, int base, uint64_t *value)
 	v = strtoull(text, NULL, base);
 	*value = v;
 	return errno == 0;
+}
+
+/* A user or group by number; by name where that is none. */
+static bool
+parse_id(const char *text, uint32_t *id)
+{
+	uint64_t v;
+
+	if (!parse_unsigned(text, 10, &v) || v >= UINT32_MAX) /* the last one means none */
+		return false;
+	*id = (uint32_t)v;
+	return true;
+}
+
+static bool
+parse_owner(const char *text, struct config *cfg)
+{
+	const char *colon = strchr(text, ':');
+	char user[64];
+	const struct passwd *pw;
+	const struct group *gr;
+	size_t len = colon != NULL ? (size_t)(colon - text) : strlen(text);
+
+	if (len >= sizeof(user))
+		return false;
+	memcpy(user, text, len);
+	user[len] = '\0';
+	if (!parse_id(user, &cfg->socket_uid)) {
+		pw = getpwnam(user);
+		if (pw == NULL)
+			return false;
+		cfg->socket_uid = pw->pw_uid;
+	}
+	if (colon == NULL || parse_id(colon + 1, &cfg->socket_gid))
+		return true;
+	gr = getgrnam(colon + 1);
+	if (gr == NULL)
+		return false;
+	cfg->socket_gid = gr->gr_gid;
+	return true;
 }
 
 static int
@@ -150,6 +201,13 @@ set_option(const struct option_row *row, const char *text, struct config *cfg)
 		*(uint64_t *)member = v;
 		cfg->port_mask_given = true;
 		return 0;
+	case OPT_MODE:
+		if (!parse_unsigned(text, 8, &v) || v > 0777)
+			return reject(row, text);
+		*(uint32_t *)member = (uint32_t)v;
+		return 0;
+	case OPT_OWNER:
+		return parse_owner(text, cfg) ? 0 : reject(row, text);
 	case OPT_STRING:
 		if (text[0] == '\0')
 			return reject(row, text);
@@ -188,6 +246,9 @@ set_defaults(struct config *cfg)
 	unsigned int i;
 
 	memset(cfg, 0, sizeof(*cfg));
+	cfg->socket_uid = UINT32_MAX;
+	cfg->socket_gid = UINT32_MAX;
+	cfg->socket_mode = UINT32_MAX;
 	for (i = 0; i < RTE_DIM(option_table); i++) {
 		if (option_table[i].kind == OPT_NUMBER)
 			*(uint32_t *)RTE_PTR_ADD(cfg, option_table[i].member) =
@@ -252,6 +313,11 @@ check_complete(const struct config *cfg)
 	if (cfg->dcb != 0 && cfg->port_mask == 0) {
 		fprintf(stderr, "vhost-switch: --dcb %u takes a NIC with VMDQ and DCB, "
 			"and -p 0x0 gives none\n", cfg->dcb);
+		return -EINVAL;
+	}
+	if (cfg->client && (cfg->socket_uid != UINT32_MAX || cfg->socket_mode != UINT32_MAX)) {
+		fprintf(stderr, "vhost-switch: --socket-owner and --socket-mode take sockets of this "
+			"program's own, and with --client there are none\n");
 		return -EINVAL;
 	}
 	return 0;

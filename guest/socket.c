@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -182,14 +183,63 @@ offer_features(const char *path, const struct config *cfg)
 	return rte_vhost_driver_disable_features(path, off);
 }
 
+/*
+ * Hand a socket over to who is to connect. By a descriptor, so that what is changed is the socket
+ * even where others may write in its directory.
+ */
+static int
+hand_over(const char *path, const struct config *cfg, mode_t mode)
+{
+	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	char link[32];
+	struct stat st;
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &st) < 0)
+		ret = -errno;
+	else if (!S_ISSOCK(st.st_mode) || st.st_uid != geteuid())
+		ret = -EEXIST;
+	else if (fchownat(fd, "", cfg->socket_uid, cfg->socket_gid, AT_EMPTY_PATH) < 0 ||
+			chmod(link, mode) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/*
+ * librte_vhost makes the socket and listens in one go. So it is made without permissions: nobody
+ * connects before it has its owner and mode.
+ */
+static int
+start_server(const char *path, const struct config *cfg)
+{
+	bool own = path == cfg->cuse_socket; /* for this process alone */
+	mode_t mask = umask(own ? 0077 : 0777);
+	mode_t mode = cfg->socket_mode != UINT32_MAX ? cfg->socket_mode : 0777 & ~mask;
+	int ret;
+
+	ret = rte_vhost_driver_start(path);
+	umask(mask);
+	if (ret < 0)
+		return -EIO;
+	if (own)
+		return 0;
+	ret = hand_over(path, cfg, mode);
+	if (ret < 0)
+		RTE_LOG(ERR, CONFIG, "%s cannot get the owner and mode that it is to have: %s\n", path,
+			strerror(-ret));
+	return ret;
+}
+
 static int
 open_socket(const char *path, const struct config *cfg)
 {
 	uint64_t flags = RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS;
 	bool client = is_client(cfg, path);
-	mode_t mask;
 	struct stat st;
-	int ret;
 
 	if (client)
 		flags |= RTE_VHOST_USER_CLIENT;
@@ -205,14 +255,7 @@ open_socket(const char *path, const struct config *cfg)
 	if (offer_features(path, cfg) < 0 ||
 			rte_vhost_driver_callback_register(path, &device_ops) < 0)
 		return -EIO;
-	if (path == cfg->cuse_socket) {
-		mask = umask(0077);
-		ret = rte_vhost_driver_start(path);
-		umask(mask);
-	} else {
-		ret = rte_vhost_driver_start(path);
-	}
-	if (ret < 0)
+	if ((client ? rte_vhost_driver_start(path) : start_server(path, cfg)) < 0)
 		return -EIO;
 	if (path != cfg->cuse_socket)
 		RTE_LOG(INFO, CONFIG, "%s %s\n",

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Every bad input: one line that names the option and what it takes, exit 1, nothing touched."""
 
+import grp
 import os
+import pwd
 import socket
+import stat
 import subprocess
+import sys
+import tempfile
 
 import pytest
 
@@ -50,6 +55,14 @@ BAD = [
     (["-p", "0x0", "--socket-file", "a", "--socket-file", "a"], "--socket-file takes each path"),
     (["-p", "0x0", "--socket-file", "/nonexistent/s"], "--socket-file takes a path in an existing"),
     (["-p", "0x0", "--socket-file", ""], "--socket-file takes"),
+    (["-p", "0x0", "--socket-mode", "0888"], "--socket-mode takes permissions from 0 to 777"),
+    (["-p", "0x0", "--socket-mode", "1777"], "--socket-mode takes"),
+    (["-p", "0x0", "--socket-owner", "no-such-user"], "--socket-owner takes USER[:GROUP]"),
+    (["-p", "0x0", "--socket-owner", "root:no-such-group"], "--socket-owner takes"),
+    (["-p", "0x0", "--socket-owner", "root:"], "--socket-owner takes"),
+    (["-p", "0x0", "--socket-owner", "4294967295"], "--socket-owner takes"),
+    (["-p", "0x0", "--socket-owner", ""], "--socket-owner takes"),
+    (["-p", "0x0", "--client", "--socket-mode", "0666"], "with --client there are none"),
 ]
 
 
@@ -81,7 +94,7 @@ def test_help(before):
     assert r.returncode == 0 and r.stderr == ""
     for option in ("-p MASK", "-P", "--dev-basename", "--socket-file", "--client", "--vm2vm",
                    "--mergeable", "--stats", "--rx-retry", "--rx-retry-num", "--rx-retry-delay",
-                   "--vlan-strip", "--tso", "--tx-csum", "--dcb", "--total-num-mbufs"):
+                   "--socket-owner", "--socket-mode", "--vlan-strip", "--tso", "--tx-csum", "--dcb", "--total-num-mbufs"):
         assert option in r.stdout
 
 
@@ -107,3 +120,46 @@ def test_a_socket_in_use_is_refused_and_a_stale_one_replaced(tmp_path):
     server.close()
     with Switch(cwd=str(tmp_path)) as s:
         assert s.has("guests can connect to vhost-net")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives files away")
+@pytest.mark.parametrize("options,owner,mode", [
+    ([], None, 0o755),
+    (["--socket-mode", "0660"], None, 0o660),
+    (["--socket-owner", "nobody"], ("nobody", None), 0o755),
+    (["--socket-owner", "nobody:nogroup", "--socket-mode", "600"], ("nobody", "nogroup"), 0o600),
+    (["--socket-owner", "65534:7", "--socket-mode", "0"], (65534, 7), 0),
+], ids=["default", "mode", "user", "both", "numbers"])
+def test_owner_and_mode_of_sockets(options, owner, mode, tmp_path):
+    before = os.umask(0o022)
+    try:
+        with Switch("--socket-file", str(tmp_path / "a"), "--socket-file", str(tmp_path / "b"),
+                    *options) as s:
+            for name in "ab":
+                st = os.stat(tmp_path / name)
+                assert stat.S_IMODE(st.st_mode) == mode, s.log()
+                uid, gid = (owner or (None, None))
+                uid = pwd.getpwnam(uid).pw_uid if isinstance(uid, str) else uid
+                gid = grp.getgrnam(gid).gr_gid if isinstance(gid, str) else gid
+                assert st.st_uid == (os.getuid() if uid is None else uid)
+                assert st.st_gid == (os.getgid() if gid is None else gid)
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
+def test_who_may_connect():
+    """What the options are for: QEMU runs as another user than the switch."""
+    directory = tempfile.TemporaryDirectory(prefix="vhost-switch-")
+    os.chmod(directory.name, 0o711)
+    path = os.path.join(directory.name, "s")
+    connect = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    for options, may in ((["--socket-mode", "0600"], False),
+                         (["--socket-mode", "0660", "--socket-owner", "root:nogroup"], True),
+                         (["--socket-mode", "0600", "--socket-owner", "nobody"], True)):
+        with Switch("--socket-file", path, *options) as s:
+            r = subprocess.run(["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
+                                sys.executable, "-c", connect, path],
+                               stderr=subprocess.PIPE, text=True, check=False)
+            assert (r.returncode == 0) == may, r.stderr + s.log()
+    directory.cleanup()

@@ -42,6 +42,9 @@ test_defaults(void **state)
 	assert_int_equal(cfg.tx_csum, 0);
 	assert_int_equal(cfg.dcb, 0);
 	assert_int_equal(cfg.total_num_mbufs, 0);
+	assert_int_equal(cfg.socket_uid, UINT32_MAX);
+	assert_int_equal(cfg.socket_gid, UINT32_MAX);
+	assert_int_equal(cfg.socket_mode, UINT32_MAX);
 }
 
 static void
@@ -70,6 +73,27 @@ test_every_option(void **state)
 	assert_int_equal(cfg.tx_csum, 1);
 	assert_int_equal(cfg.dcb, 4);
 	assert_int_equal(cfg.total_num_mbufs, 1024);
+}
+
+static void
+test_socket_owner(void **state)
+{
+	struct config cfg;
+
+	(void)state;
+	assert_int_equal(parse("-p 0 --socket-owner root --socket-mode 0640", &cfg), 0);
+	assert_int_equal(cfg.socket_uid, 0);
+	assert_int_equal(cfg.socket_gid, UINT32_MAX);
+	assert_int_equal(cfg.socket_mode, 0640);
+	assert_int_equal(parse("-p 0 --socket-owner 12:root --socket-mode 0", &cfg), 0);
+	assert_int_equal(cfg.socket_uid, 12);
+	assert_int_equal(cfg.socket_gid, 0);
+	assert_int_equal(cfg.socket_mode, 0);
+	assert_int_equal(parse("-p 0 --socket-owner root:", &cfg), -EINVAL);
+	assert_int_equal(parse("-p 0 --socket-owner :root", &cfg), -EINVAL);
+	assert_int_equal(parse("-p 0 --socket-mode 8", &cfg), -EINVAL);
+	assert_int_equal(parse("-p 0 --socket-mode 1000", &cfg), -EINVAL);
+	assert_int_equal(parse("-p 0 --socket-owner root --client", &cfg), -EINVAL);
 }
 
 static void
@@ -120,6 +144,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_every_option),
+		cmocka_unit_test(test_socket_owner),
 		cmocka_unit_test(test_tso_brings_checksums),
 		cmocka_unit_test(test_too_many_sockets),
 		cmocka_unit_test(test_find),
