@@ -112,15 +112,32 @@ $(BUILD)/bench/%: bench/%.c Makefile
 	@mkdir -p $(@D)
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(DPDK_LIBS)
 
-doc:
+doc: man
 	@$(PYTHON) -m sphinx -q -W -a -b html doc $(BUILD)/doc/html
-	@$(PYTHON) -m sphinx -q -W -b man doc $(BUILD)/doc/man
 
+# The man pages have a tree of their own. Without Sphinx there are none.
+man:
+	@$(PYTHON) -m sphinx -q -W -b man -c doc -D master_doc=vhost-switch \
+		-d $(BUILD)/doc/man/.doctrees doc/man $(BUILD)/doc/man
+
+# The sample settings never go to /etc by themselves.
 install: all
 	install -D -m 755 $(APP) $(DESTDIR)$(PREFIX)/bin/vhost-switch
+	if [ -e qemu-wrap.py ]; then install -m 755 qemu-wrap.py $(DESTDIR)$(PREFIX)/bin; fi
+	install -D -m 644 packaging/vhost-switch.default \
+		$(DESTDIR)$(PREFIX)/share/vhost-switch/vhost-switch.default
+	install -D -m 644 packaging/vhost-switch.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vhost-switch
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|@PREFIX@|$(PREFIX)|' packaging/vhost-switch.service.in \
+		> $(DESTDIR)$(PREFIX)/lib/systemd/system/vhost-switch.service
+	if $(PYTHON) -c 'import sphinx' 2>/dev/null; then \
+		$(MAKE) --no-print-directory man && install -d $(DESTDIR)$(PREFIX)/share/man/man1 && \
+		install -m 644 $(BUILD)/doc/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1; \
+	else echo "no man pages: python3-sphinx is not installed"; fi
 
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all force asan unit nic82599 demo check bench doc install clean
+.PHONY: all force asan unit nic82599 demo check bench doc man install clean
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

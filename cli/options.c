@@ -373,7 +373,8 @@ options_usage(FILE *out, const char *program)
 
 		snprintf(call, sizeof(call), "%s%s%s%s", is_short(row) ? "-" : "--", row->name,
 			row->value ? " " : "", row->value ? row->value : "");
-		fprintf(out, "  %-22s %s\n", call, row->help);
+		fprintf(out, strlen(call) <= 22 ? "  %-22s %s\n" : "  %s\n                         %s\n",
+			call, row->help);
 		if (row->kind == OPT_NUMBER && row->preset >= row->min)
 			fprintf(out, "  %-22s takes %s; default %u\n", "", row->takes, row->preset);
 		else if (row->value != NULL)
