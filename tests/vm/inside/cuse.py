@@ -173,6 +173,7 @@ def test_out_of_order_and_nonsense():
         s.wait_guests(1)
         a = VhostNet.__new__(VhostNet)
         a.steps, a.sock = None, Device()
+        a.call(vn.GET_FEATURES, bytes(8))  # once answered, its connection has been accepted
         before = descriptors(s)
         pair = lambda i, v: struct.pack("<Ii", i, v)  # noqa: E731
         # before VHOST_SET_OWNER
