@@ -150,19 +150,19 @@ create_pools(void)
 	return 0;
 }
 
-static int
+static struct rte_rcu_qsbr *
 create_rcu(void)
 {
 	size_t size = rte_rcu_qsbr_get_memsize(app.nb_workers);
+	struct rte_rcu_qsbr *v = rte_zmalloc("rcu", size, RTE_CACHE_LINE_SIZE);
 	unsigned int i;
 
-	app.sw.qsbr = rte_zmalloc("rcu", size, RTE_CACHE_LINE_SIZE);
-	if (app.sw.qsbr == NULL)
-		return -ENOMEM;
-	rte_rcu_qsbr_init(app.sw.qsbr, app.nb_workers);
+	if (v == NULL)
+		return NULL;
+	rte_rcu_qsbr_init(v, app.nb_workers);
 	for (i = 0; i < app.nb_workers; i++)
-		rte_rcu_qsbr_thread_register(app.sw.qsbr, i);
-	return 0;
+		rte_rcu_qsbr_thread_register(v, i);
+	return v;
 }
 
 /* Everything that workers, guests and statistics need, before any of them is there. */
@@ -177,8 +177,11 @@ create_switch(void)
 		ret = uplink_open(&app.uplink, &app.plan, &app.cfg, app.nb_workers);
 	if (ret == 0)
 		ret = create_pools();
-	if (ret == 0)
-		ret = create_rcu();
+	if (ret == 0) {
+		app.sw.qsbr = create_rcu();
+		app.sw.sections = create_rcu();
+		ret = app.sw.qsbr != NULL && app.sw.sections != NULL ? 0 : -ENOMEM;
+	}
 	if (ret == 0)
 		ret = guests_init(&app.guests, app.nb_workers, app.uplink.guest_limit);
 	if (ret < 0)
@@ -186,6 +189,7 @@ create_switch(void)
 	app.guests.fdb = fdb_create();
 	app.guests.uplink = &app.uplink;
 	app.guests.qsbr = app.sw.qsbr;
+	app.guests.sections = app.cfg.vm2vm == VM2VM_SOFTWARE ? app.sw.sections : NULL;
 	for (i = 0; i < app.nb_workers; i++)
 		app.guests.counters[i] = &app.workers[i]->counters;
 	app.sw.cfg = &app.cfg;
@@ -339,6 +343,7 @@ tear_down(void)
 		guests_free(&app.guests);
 	fdb_free(app.guests.fdb);
 	rte_free(app.sw.qsbr);
+	rte_free(app.sw.sections);
 	for (i = 0; i < app.nb_workers; i++)
 		rte_free(app.workers[i]);
 	rte_mempool_free(app.sw.pieces_pool);

@@ -11,6 +11,9 @@
 
 #include "guest/guest.h"
 
+/* By vid, for callbacks that know no more. Written by control. */
+static struct guest *guest_of_vid[RTE_MAX_VHOST_DEVICE];
+
 /* By vid, since a ring can become ready before its guest exists and stay so between two lives. */
 static struct guest_rings rings_of_vid[RTE_MAX_VHOST_DEVICE];
 
@@ -45,13 +48,21 @@ guests_close(struct guests *guests)
 	pthread_mutex_unlock(&guests->mutex);
 }
 
+static void
+free_guest(struct guest *g)
+{
+	if (g != NULL)
+		rte_free(g->direct);
+	rte_free(g);
+}
+
 void
 guests_free(struct guests *guests)
 {
 	unsigned int i;
 
 	for (i = 0; i < GUEST_MAX; i++)
-		rte_free(guests->by_id[i]);
+		free_guest(guests->by_id[i]);
 	for (i = 0; i < guests->nb_workers; i++)
 		free(guests->of_worker[i]);
 	free(guests->all);
@@ -131,6 +142,13 @@ new_guest(struct guests *guests, int vid, uint16_t id)
 	g->offload_tso4 = g->features & RTE_BIT64(VIRTIO_NET_F_GUEST_TSO4);
 	g->mergeable = g->features & RTE_BIT64(VIRTIO_NET_F_MRG_RXBUF);
 	g->rings = &rings_of_vid[vid];
+	if (guests->sections == NULL)
+		return g;
+	g->direct = direct_create(vid);
+	if (g->direct == NULL) {
+		rte_free(g);
+		return NULL;
+	}
 	return g;
 }
 
@@ -174,9 +192,10 @@ join_locked(struct guests *guests, int vid)
 	__atomic_store_n(&guests->by_id[id], g, __ATOMIC_RELEASE);
 	if (publish(guests, g->worker) < 0) {
 		__atomic_store_n(&guests->by_id[id], NULL, __ATOMIC_RELEASE);
-		rte_free(g);
+		free_guest(g);
 		return -ENOMEM;
 	}
+	guest_of_vid[vid] = g;
 	RTE_LOG(INFO, DATA, "(%u) guest connected by %s, worker %u%s\n", id, g->socket, g->worker,
 		g->mergeable ? ", mergeable" : "");
 	return 0;
@@ -215,6 +234,9 @@ leave_locked(struct guests *guests, struct guest *g)
 {
 	int32_t position = -ENOENT;
 
+	guest_of_vid[g->vid] = NULL;
+	if (g->direct != NULL)
+		direct_pause(g->direct, g->vid, guests->sections);
 	__atomic_store_n(&guests->by_id[g->id], NULL, __ATOMIC_RELEASE);
 	while (publish(guests, g->worker) < 0)
 		usleep(1000); /* a guest cannot be kept: wait for memory */
@@ -226,7 +248,7 @@ leave_locked(struct guests *guests, struct guest *g)
 		uplink_withdraw(guests->uplink, g->id, g->mac);
 	uplink_drain(guests->uplink, g->id);
 	RTE_LOG(INFO, DATA, "(%u) guest left\n", g->id);
-	rte_free(g);
+	free_guest(g);
 }
 
 void
@@ -242,7 +264,25 @@ guests_leave(struct guests *guests, int vid)
 }
 
 void
-guests_set_ring(int vid, uint16_t vring, bool enabled)
+guests_pause(struct guests *guests, int vid)
+{
+	const struct guest *g = guest_of_vid[vid];
+
+	if (g != NULL && g->direct != NULL)
+		direct_pause(g->direct, vid, guests->sections);
+}
+
+void
+guests_resume(int vid)
+{
+	const struct guest *g = guest_of_vid[vid];
+
+	if (g != NULL && g->direct != NULL)
+		direct_resume(g->direct, vid);
+}
+
+void
+guests_set_ring(struct guests *guests, int vid, uint16_t vring, bool enabled)
 {
 	struct guest_rings *rings = &rings_of_vid[vid];
 	uint64_t *words = vring & 1 ? rings->tx : rings->rx;
@@ -250,10 +290,13 @@ guests_set_ring(int vid, uint16_t vring, bool enabled)
 
 	if (pair >= QUEUE_PAIR_MAX)
 		return;
-	if (enabled)
+	if (enabled) {
 		__atomic_fetch_or(&words[pair / 64], RTE_BIT64(pair % 64), __ATOMIC_RELEASE);
-	else
-		__atomic_fetch_and(&words[pair / 64], ~RTE_BIT64(pair % 64), __ATOMIC_RELEASE);
+		return;
+	}
+	__atomic_fetch_and(&words[pair / 64], ~RTE_BIT64(pair % 64), __ATOMIC_RELEASE);
+	guests_pause(guests, vid);
+	guests_resume(vid);
 }
 
 void

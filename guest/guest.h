@@ -30,6 +30,7 @@
 #include <rte_rcu_qsbr.h>
 #include <rte_vhost.h>
 
+#include "guest/direct.h"
 #include "main.h"
 #include "stats/counters.h"
 #include "switch/fdb.h"
@@ -64,6 +65,7 @@ struct guest {
 	bool steered;		 /**< its MAC has been given to the uplink; under the mutex */
 	uint64_t mac;		 /**< key of the MAC; written before registered */
 	const struct guest_rings *rings; /**< atomic, may change at any time */
+	struct direct *direct;		 /**< for the direct path, NULL: takes no part in it */
 	uint64_t features;		 /**< negotiated virtio features */
 	char socket[108];		 /**< path that it came by */
 };
@@ -85,6 +87,7 @@ struct guests {
 	struct rte_rcu_qsbr *qsbr;
 	struct counters *counters[RTE_MAX_LCORE]; /**< one of each worker */
 	unsigned int nb_workers;
+	struct rte_rcu_qsbr *sections; /**< workers that are at rings, see direct.h; NULL: no direct path */
 	unsigned int limit; /**< how many guests there can be */
 	int learned_fd;	    /**< eventfd, readable when guests_program() has work */
 	pthread_mutex_t mutex;
@@ -105,7 +108,7 @@ struct guests {
 /**
  * Make an empty table. Main thread, before workers and sockets.
  *
- * @param[out] guests to initialise; counters[], fdb, uplink and qsbr are then set by the caller
+ * @param[out] guests to initialise; counters[], fdb, uplink, qsbr and sections are then set by the caller
  * @param nb_workers number of workers
  * @param limit number of guests, at most GUEST_MAX
  * @return 0 or a negative errno
@@ -147,13 +150,30 @@ void guests_leave(struct guests *guests, int vid);
 
 /**
  * Note that a ring became ready to use or ceased to be. Control, from a callback that holds the
- * virtqueue's lock: waits for nobody.
+ * virtqueue's lock: waits for sections of workers (direct.h) at most.
  *
+ * @param guests the table
  * @param vid librte_vhost's handle
  * @param vring virtqueue index, even: receive, odd: transmit
  * @param enabled the new state
  */
-void guests_set_ring(int vid, uint16_t vring, bool enabled);
+void guests_set_ring(struct guests *guests, int vid, uint16_t vring, bool enabled);
+
+/**
+ * A message of a guest's front end is about to take effect: no worker is at the guest's rings when
+ * this returns, until guests_resume(). Control, locks of librte_vhost may be held.
+ *
+ * @param guests the table
+ * @param vid librte_vhost's handle, maybe of a device that is no guest
+ */
+void guests_pause(struct guests *guests, int vid);
+
+/**
+ * It has taken effect. Control.
+ *
+ * @param vid librte_vhost's handle, maybe of a device that is no guest
+ */
+void guests_resume(int vid);
 
 /**
  * Forget the rings of a connection that has ended. Control.
@@ -202,7 +222,7 @@ guests_find(struct guests *guests, uint16_t id)
 }
 
 /**
- * Take frames that a guest sends. Worker that polls it.
+ * Take frames that a guest sends. Worker that polls it, in a section (direct.h).
  *
  * @param g the guest
  * @param ring queue pair
@@ -214,22 +234,12 @@ static inline uint16_t
 guest_dequeue(const struct guest *g, uint16_t ring, struct rte_mempool *pool,
 	struct rte_mbuf **frames)
 {
-	return rte_vhost_dequeue_burst(g->vid, (uint16_t)(2 * ring + 1), pool, frames, BURST_MAX);
-}
+	uint16_t vring = (uint16_t)(2 * ring + 1), n;
 
-/**
- * Give frames to a guest; they are copied and stay the caller's. Any worker.
- *
- * @param g the guest
- * @param ring queue pair
- * @param frames the frames
- * @param n number of frames, at most BURST_MAX
- * @return how many of them, from the first on, the guest has now
- */
-static inline uint16_t
-guest_enqueue(const struct guest *g, uint16_t ring, struct rte_mbuf **frames, uint16_t n)
-{
-	return rte_vhost_enqueue_burst(g->vid, (uint16_t)(2 * ring), frames, n);
+	direct_lend(g->direct, g->vid, vring);
+	n = rte_vhost_dequeue_burst(g->vid, vring, pool, frames, BURST_MAX);
+	direct_return(g->direct, g->vid, vring);
+	return n;
 }
 
 #endif /* GUEST_GUEST_H */

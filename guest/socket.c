@@ -143,15 +143,37 @@ on_destroy_device(int vid)
 static int
 on_vring_state_changed(int vid, uint16_t vring, int enable)
 {
-	guests_set_ring(vid, vring, enable != 0);
+	guests_set_ring(guests_of_sockets, vid, vring, enable != 0);
 	return 0;
 }
+
+/* Around each message of a front end: the content is librte_vhost's business. */
+static enum rte_vhost_msg_result
+before_message(int vid, void *message)
+{
+	(void)message;
+	guests_pause(guests_of_sockets, vid);
+	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+}
+
+static enum rte_vhost_msg_result
+after_message(int vid, void *message)
+{
+	(void)message;
+	guests_resume(vid);
+	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+}
+
+static const struct rte_vhost_user_extern_ops message_ops = {
+	.pre_msg_handle = before_message,
+	.post_msg_handle = after_message,
+};
 
 static int
 on_new_connection(int vid)
 {
 	guests_clear_rings(vid);
-	return 0;
+	return rte_vhost_extern_callback_register(vid, &message_ops, NULL);
 }
 
 static const struct rte_vhost_device_ops device_ops = {

@@ -6,6 +6,7 @@
 #include <rte_version.h>
 
 #include "stats/stats.h"
+#include "switch/direct.h"
 
 /*
  * Guests are keys of dictionaries, by device id: one guest with all that is known of it. With a
@@ -48,19 +49,23 @@ static void
 describe_guest(const struct guest *g, struct rte_tel_data *d)
 {
 	bool registered = __atomic_load_n(&g->registered, __ATOMIC_ACQUIRE);
+	enum direct_bar bar = direct_bar_of(g);
 	char mac[MAC_TEXT_LEN] = "";
 
 	if (registered)
 		mac_text(g, mac);
 	rte_tel_data_start_dict(d);
 	rte_tel_data_add_dict_string(d, "state",
-		registered ? "registered" : g->refused ? "refused" : "ready");
+		bar == DIRECT_BAR_BROKEN ? "switched off" : registered ? "registered" :
+		g->refused ? "refused" : "ready");
 	rte_tel_data_add_dict_string(d, "mac", mac);
 	add_number(d, "vlan", g->vlan);
 	add_number(d, "worker", g->worker);
 	add_number(d, "rx_rings", count_rings(g->rings->rx));
 	add_number(d, "tx_rings", count_rings(g->rings->tx));
 	add_number(d, "features", g->features);
+	rte_tel_data_add_dict_string(d, "path", bar == DIRECT_BAR_NONE ? "direct" : "ordinary");
+	rte_tel_data_add_dict_string(d, "path_reason", direct_bar_text[bar]);
 	rte_tel_data_add_dict_string(d, "socket", g->socket);
 }
 
@@ -89,6 +94,7 @@ count_guest(const struct guest *g, struct rte_tel_data *d)
 	add_number(d, "tx_total", t.tx_total);
 	add_number(d, "tx_dropped", t.tx_dropped);
 	add_number(d, "tx_successful", t.tx_ok);
+	add_number(d, "tx_direct", sum.tx_direct);
 	add_number(d, "rx_total", t.rx_total);
 	add_number(d, "rx_dropped", t.rx_dropped);
 	add_number(d, "rx_successful", t.rx_ok);

@@ -100,9 +100,9 @@ fdb_lookup(struct fdb *fdb, uint64_t key)
 void
 fdb_lookup_burst(struct fdb *fdb, const uint64_t *keys, uint16_t n, uint16_t *guest)
 {
-	const void *run[BURST_MAX];
-	void *owner[BURST_MAX];
-	uint8_t run_of[BURST_MAX];
+	const void *run[FDB_BURST_MAX];
+	void *owner[FDB_BURST_MAX];
+	uint8_t run_of[FDB_BURST_MAX];
 	uint64_t hits = 0;
 	uint16_t i, runs = 0;
 

@@ -31,6 +31,9 @@ struct fdb;
 /** fdb_lookup_burst()'s answer for an address that nobody has. */
 #define FDB_NONE UINT16_MAX
 
+/** Addresses looked up at once, rte_hash's limit (RTE_HASH_LOOKUP_BULK_MAX). */
+#define FDB_BURST_MAX 64
+
 /**
  * Make a lookup key of a MAC address.
  *
@@ -106,7 +109,7 @@ void fdb_reclaim(struct fdb *fdb, int32_t position);
  *
  * @param fdb the database
  * @param keys MACs, from fdb_key()
- * @param n number of them, at most BURST_MAX
+ * @param n number of them, at most FDB_BURST_MAX
  * @param[out] guest a device id or FDB_NONE for each
  */
 void fdb_lookup_burst(struct fdb *fdb, const uint64_t *keys, uint16_t n, uint16_t *guest);

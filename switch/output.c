@@ -59,6 +59,29 @@ output_drop_full(struct worker *w, const struct guest *g, struct rte_mbuf *m)
 }
 
 /*
+ * Give frames to a guest by librte_vhost, which copies them. It may wait for a lock that control
+ * holds while control waits for sections: this is outside of one.
+ */
+static uint16_t
+enqueue(struct worker *w, const struct guest *g, uint16_t ring, struct rte_mbuf **frames, uint16_t n)
+{
+	uint16_t vring = (uint16_t)(2 * ring), sent;
+
+	direct_lend(g->direct, g->vid, vring);
+	direct_leave(w->sw->sections, w->index);
+	sent = rte_vhost_enqueue_burst(g->vid, vring, frames, n);
+	direct_enter(w->sw->sections, w->index);
+	direct_return(g->direct, g->vid, vring);
+	return sent;
+}
+
+static bool
+is_switched_off(const struct guest *g)
+{
+	return g->direct != NULL && __atomic_load_n(&g->direct->broken, __ATOMIC_RELAXED);
+}
+
+/*
  * Offer frames to one ring, in order. Those that are done with (taken, or longer than the guest's
  * buffers) are counted, and freed by the caller; returns how many these are, from the first on.
  */
@@ -68,8 +91,13 @@ send_ring(struct worker *w, struct batch *b, uint16_t ring, struct rte_mbuf **fr
 	struct guest_counters *to = &w->counters.guest[b->guest->id];
 	uint16_t done = 0, sent;
 
+	if (unlikely(is_switched_off(b->guest))) {
+		to->rx_drop[RX_DROP_SWITCHED_OFF] += n;
+		count_senders(w, frames, n, 0, TX_DROP_GUEST_OFF);
+		return n;
+	}
 	while (done < n) {
-		sent = guest_enqueue(b->guest, ring, frames + done, (uint16_t)(n - done));
+		sent = enqueue(w, b->guest, ring, frames + done, (uint16_t)(n - done));
 		to->rx_ok += sent;
 		count_senders(w, frames + done, sent, sent, TX_DROP_GUEST_FULL);
 		done = (uint16_t)(done + sent);
@@ -176,7 +204,7 @@ send_unfinished(struct worker *w, struct batch *b, struct rte_mbuf *m)
 		return;
 	}
 	do {
-		now = guest_enqueue(b->guest, ring, out + sent, (uint16_t)RTE_MIN(n - sent, BURST_MAX));
+		now = enqueue(w, b->guest, ring, out + sent, (uint16_t)RTE_MIN(n - sent, BURST_MAX));
 		sent = (uint16_t)(sent + now);
 	} while (now > 0 && sent < n);
 	if (sent == n)

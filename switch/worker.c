@@ -3,6 +3,7 @@
 #include <rte_cycles.h>
 #include <rte_rcu_qsbr.h>
 
+#include "switch/direct.h"
 #include "switch/worker.h"
 
 /*
@@ -21,9 +22,14 @@ poll_guest(struct worker *w, struct guest *g)
 {
 	struct rte_mbuf *frames[BURST_MAX];
 	uint32_t moved = 0;
+	bool ordinary = true;
 	uint16_t ring, n;
 
 	FOREACH_RING(ring, g->rings->tx) {
+		if (g->direct != NULL)
+			moved += direct_poll(w, g, ring, &ordinary);
+		if (!ordinary)
+			continue;
 		n = guest_dequeue(g, ring, w->sw->pool, frames);
 		if (n == 0)
 			continue;
@@ -76,6 +82,7 @@ work_round(struct worker *w)
 	uint32_t moved = 0;
 	unsigned int i;
 
+	direct_enter(w->sw->sections, w->index);
 	output_resume(w);
 	for (i = 0; i < mine->n; i++) {
 		struct guest *g = mine->guest[i];
@@ -89,6 +96,7 @@ work_round(struct worker *w)
 		moved += poll_queues(w, next_pf_queue(w), GUEST_MAX);
 	}
 	output_flush(w);
+	direct_leave(w->sw->sections, w->index);
 	return moved;
 }
 

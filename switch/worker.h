@@ -51,6 +51,7 @@ struct switch_ctx {
 	struct rte_mempool *pool;	 /**< mbufs with buffers */
 	struct rte_mempool *pieces_pool; /**< mbufs that point into others, NULL without --tso */
 	struct rte_rcu_qsbr *qsbr;
+	struct rte_rcu_qsbr *sections; /**< workers at rings, see guest/direct.h */
 	bool stop; /**< atomic */
 };
 

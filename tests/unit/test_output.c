@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include <rte_cycles.h>
+#include <rte_malloc.h>
 
 #include "switch/worker.h"
 #include "unit.h"
@@ -13,6 +14,7 @@ static struct config cfg;
 static struct uplink uplink;
 static struct guests guests;
 static struct switch_ctx sw;
+static struct rte_rcu_qsbr *sections;
 static struct worker *w;
 static struct guest guest[2];
 static struct guest_rings one_ring = { .rx = { 1 }, .tx = { 1 } };
@@ -45,7 +47,12 @@ create(void **state)
 	if (start_eal(state) != 0)
 		return -1;
 	pool = rte_pktmbuf_pool_create("p", 255, 0, 0, 4096, 0);
-	return pool == NULL;
+	sections = rte_zmalloc(NULL, rte_rcu_qsbr_get_memsize(1), RTE_CACHE_LINE_SIZE);
+	if (pool == NULL || sections == NULL)
+		return -1;
+	rte_rcu_qsbr_init(sections, 1);
+	rte_rcu_qsbr_thread_register(sections, 0);
+	return 0;
 }
 
 static int
@@ -57,7 +64,8 @@ setup(void **state)
 	room = 1000;
 	longest = UINT16_MAX;
 	calls = nb_arrived = 0;
-	sw = (struct switch_ctx){ .cfg = &cfg, .guests = &guests, .uplink = &uplink, .pool = pool };
+	sw = (struct switch_ctx){ .cfg = &cfg, .guests = &guests, .uplink = &uplink, .pool = pool,
+		.sections = sections };
 	w = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*w));
 	memset(w, 0, sizeof(*w));
 	w->sw = &sw;

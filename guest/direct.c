@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <stdlib.h>
+
+#include <rte_malloc.h>
+#include <rte_vhost.h>
+
+#include "guest/direct.h"
+
+#define DIRECT_TEXT(upper, text) text,
+const char *const direct_bar_text[DIRECT_BAR_MAX] = { FOREACH_DIRECT_BAR(DIRECT_TEXT) };
+
+#define HAS(features, bit) ((bool)((features) & RTE_BIT64(bit)))
+
+static bool
+copy_regions(struct direct *d, int vid)
+{
+	struct rte_vhost_memory *mem = NULL;
+	uint32_t i;
+	bool fits;
+
+	d->nb_regions = 0;
+	if (rte_vhost_get_mem_table(vid, &mem) < 0)
+		return false;
+	fits = mem->nregions <= DIRECT_REGIONS_MAX;
+	for (i = 0; fits && i < mem->nregions; i++) {
+		d->region[i] = (struct direct_region){
+			.guest = mem->regions[i].guest_phys_addr,
+			.size = mem->regions[i].size,
+			.host = (uint8_t *)(uintptr_t)mem->regions[i].host_user_addr,
+		};
+	}
+	if (fits)
+		d->nb_regions = (uint8_t)mem->nregions;
+	free(mem);
+	return fits;
+}
+
+static void
+look_at_ring(struct direct *d, int vid, uint16_t vring)
+{
+	struct direct_ring *r = &d->ring[vring];
+	struct rte_vhost_vring v;
+
+	r->usable = false;
+	if (d->bar != DIRECT_BAR_NONE || rte_vhost_get_vhost_vring(vid, vring, &v) < 0)
+		return;
+	if (v.desc == NULL || v.avail == NULL || v.used == NULL || v.size == 0 ||
+			!rte_is_power_of_2(v.size) || v.size > VIRTQUEUE_SIZE_MAX)
+		return;
+	r->desc = v.desc;
+	r->avail = v.avail;
+	r->used = v.used;
+	r->size = v.size;
+	r->callfd = v.callfd;
+	r->signalled_valid = false;
+	r->handed = false;
+	r->once = true;
+	r->skip = 0;
+	r->usable = true;
+}
+
+static enum direct_bar
+find_bar(struct direct *d, int vid, uint64_t features)
+{
+	if (HAS(features, VIRTIO_F_RING_PACKED))
+		return DIRECT_BAR_PACKED;
+	if (HAS(features, VIRTIO_F_ACCESS_PLATFORM))
+		return DIRECT_BAR_IOMMU;
+	if (HAS(features, VHOST_F_LOG_ALL))
+		return DIRECT_BAR_LOGGING;
+	return copy_regions(d, vid) ? DIRECT_BAR_NONE : DIRECT_BAR_MEMORY;
+}
+
+void
+direct_resume(struct direct *d, int vid)
+{
+	uint64_t features = 0;
+	uint16_t i;
+
+	rte_vhost_get_negotiated_features(vid, &features);
+	d->event_idx = HAS(features, VIRTIO_RING_F_EVENT_IDX);
+	d->mergeable = HAS(features, VIRTIO_NET_F_MRG_RXBUF);
+	d->host_offloads = features & VIRTIO_NET_HOST_OFFLOADS;
+	d->hdr_len = d->mergeable || HAS(features, VIRTIO_F_VERSION_1) ? VIRTIO_NET_HDR_LEN
+								       : VIRTIO_NET_HDR_LEN_LEGACY;
+	d->bar = (uint8_t)find_bar(d, vid, features);
+	for (i = 0; i < d->nb_rings; i++)
+		look_at_ring(d, vid, i);
+	__atomic_store_n(&d->paused, false, __ATOMIC_RELEASE);
+}
+
+struct direct *
+direct_create(int vid)
+{
+	uint16_t i, n = rte_vhost_get_vring_num(vid);
+	struct direct *d = rte_zmalloc("direct", sizeof(*d) + n * sizeof(d->ring[0]),
+		RTE_CACHE_LINE_SIZE);
+
+	if (d == NULL)
+		return NULL;
+	d->nb_rings = n;
+	for (i = 0; i < n; i++)
+		rte_spinlock_init(&d->ring[i].lock);
+	direct_resume(d, vid);
+	return d;
+}
+
+/* Under the ring's lock. */
+static void
+hand_back(struct direct_ring *r, int vid, uint16_t vring)
+{
+	if (!r->ours)
+		return;
+	rte_vhost_set_vring_base(vid, vring, r->next_avail, r->next_used);
+	r->ours = false;
+	r->handed = true;
+}
+
+void
+direct_pause(struct direct *d, int vid, struct rte_rcu_qsbr *sections)
+{
+	uint16_t i;
+
+	__atomic_store_n(&d->paused, true, __ATOMIC_RELEASE);
+	rte_rcu_qsbr_synchronize(sections, RTE_QSBR_THRID_INVALID);
+	for (i = 0; i < d->nb_rings; i++) {
+		rte_spinlock_lock(&d->ring[i].lock);
+		hand_back(&d->ring[i], vid, i);
+		rte_spinlock_unlock(&d->ring[i].lock);
+	}
+}
+
+void
+direct_lend(struct direct *d, int vid, uint16_t vring)
+{
+	if (d == NULL || vring >= d->nb_rings)
+		return;
+	rte_spinlock_lock(&d->ring[vring].lock);
+	hand_back(&d->ring[vring], vid, vring);
+	d->ring[vring].lent++;
+	rte_spinlock_unlock(&d->ring[vring].lock);
+}
+
+/*
+ * librte_vhost tells the driver of used elements by what it remembers of the last time it did, which is
+ * old when we have had the ring since. What it may therefore have kept silent about is told here.
+ */
+static void
+notify_for_lent(const struct direct *d, struct direct_ring *r, int vid, uint16_t vring)
+{
+	uint16_t avail, used, old = r->next_used;
+
+	if (!d->event_idx || rte_vhost_get_vring_base(vid, vring, &avail, &used) < 0 || used == old)
+		return;
+	r->next_used = used;
+	r->signalled = old;
+	r->signalled_valid = true;
+	direct_notify(d, r);
+}
+
+void
+direct_return(struct direct *d, int vid, uint16_t vring)
+{
+	struct direct_ring *r;
+
+	if (d == NULL || vring >= d->nb_rings)
+		return;
+	r = &d->ring[vring];
+	rte_spinlock_lock(&r->lock);
+	r->lent--;
+	if (r->handed && !__atomic_load_n(&d->paused, __ATOMIC_ACQUIRE) && r->usable)
+		notify_for_lent(d, r, vid, vring);
+	r->handed = false;
+	rte_spinlock_unlock(&r->lock);
+}
+
+bool
+direct_take_slow(struct direct *d, int vid, uint16_t vring)
+{
+	struct direct_ring *r = &d->ring[vring];
+
+	if (!r->usable || r->lent > 0)
+		return false;
+	if (rte_vhost_get_vring_base(vid, vring, &r->next_avail, &r->next_used) < 0)
+		return false;
+	r->signalled = r->next_used;
+	r->ours = true;
+	return true;
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef GUEST_DIRECT_H
+#define GUEST_DIRECT_H
+
+/**
+ * @file
+ * A guest's split virtqueues in the hands of the switch itself.
+ *
+ * librte_vhost copies a frame from the sender's memory into an mbuf and from there into the
+ * receiver's memory. Who knows the rings of both copies once (switch/direct.c). This file has what
+ * that needs of a guest: its memory table, its rings, and the rules by which a ring changes hands.
+ *
+ * Ownership. A ring's indices belong either to librte_vhost or to us. We take them with
+ * rte_vhost_get_vring_base(), and hand them back with rte_vhost_set_vring_base(): whenever one
+ * burst has to go through librte_vhost (direct_lend(), direct_return()), and before control changes
+ * anything about the guest (direct_pause()). Both sides leave every element that they have
+ * taken written into the used ring, so an index is all there is to hand over.
+ *
+ * Threads. Workers touch rings only in a section: between direct_enter() and direct_leave(), which
+ * mark the worker online in an RCU variable of its own. Control sets paused and waits until every
+ * worker has left the section that it was in, before librte_vhost acts on a message of the guest's
+ * front end; direct_resume() looks at the guest anew when it has. A worker leaves its section
+ * around rte_vhost_enqueue_burst(), which waits for a lock that control holds in that time; every
+ * other call of a section is one that waits for nobody.
+ * A transmit ring is used by the one worker that polls its guest, a receive ring by all: under its
+ * lock.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/eventfd.h>
+
+#include <rte_atomic.h>
+#include <rte_branch_prediction.h>
+#include <rte_common.h>
+#include <rte_rcu_qsbr.h>
+#include <rte_spinlock.h>
+
+#include "virtio_net_defs.h"
+
+/** Why a guest's frames cannot be copied directly; the first is that they can. */
+#define FOREACH_DIRECT_BAR(_)                                                                      \
+	_(NONE, "")                                                                                \
+	_(MODE, "--vm2vm is not 1")                                                                \
+	_(PACKED, "packed virtqueues")                                                             \
+	_(IOMMU, "addresses behind a virtual IOMMU")                                               \
+	_(LOGGING, "memory writes are logged, a migration is under way")                           \
+	_(MEMORY, "memory in more regions than are kept")                                          \
+	_(PAUSED, "the front end is changing the device")                                          \
+	_(RINGS, "not exactly one receive ring is enabled")                                        \
+	_(BROKEN, "broke the rules of its virtqueues, switched off")
+
+#define DIRECT_ENUM(upper, text) DIRECT_BAR_##upper,
+enum direct_bar { FOREACH_DIRECT_BAR(DIRECT_ENUM) DIRECT_BAR_MAX };
+
+/** The texts of the list above. */
+extern const char *const direct_bar_text[DIRECT_BAR_MAX];
+
+/** Memory regions of a guest, librte_vhost's limit (VHOST_MEMORY_MAX_NREGIONS). */
+#define DIRECT_REGIONS_MAX 8
+
+/** One region of a guest's memory: where the guest has it and where we have. */
+struct direct_region {
+	uint64_t guest;
+	uint64_t size;
+	uint8_t *host;
+};
+
+/** One split virtqueue. */
+struct direct_ring {
+	rte_spinlock_t lock;
+	bool usable;   /**< addresses are good; written by control while paused */
+	bool ours;     /**< we have the indices; under the lock */
+	bool handed;   /**< lent in the middle of our work; under the lock */
+	bool once;     /**< first poll after a pause: librte_vhost may have a RARP to inject */
+	uint8_t skip;  /**< polls to go before we look again who frames are for; its worker's own */
+	uint16_t lent; /**< calls of librte_vhost under way; under the lock */
+	uint16_t size;
+	uint16_t next_avail; /**< next element of the available ring to take */
+	uint16_t next_used;  /**< next element of the used ring to write */
+	uint16_t signalled;  /**< next_used when the driver was last thought of */
+	bool signalled_valid;
+	int callfd;
+	const struct vring_desc *desc;
+	const struct vring_avail *avail;
+	struct vring_used *used;
+} __rte_cache_aligned;
+
+/** What the direct path knows of a guest. Constant while it is not paused, but for what is marked. */
+struct direct {
+	bool paused; /**< atomic, written by control */
+	bool broken; /**< atomic, written once by a worker */
+	uint8_t bar; /**< enum direct_bar, as far as control knows */
+	bool event_idx;
+	bool mergeable;
+	bool host_offloads; /**< the sender's header may ask for something */
+	uint8_t hdr_len;
+	uint8_t nb_regions;
+	uint16_t nb_rings;
+	struct direct_region region[DIRECT_REGIONS_MAX];
+	struct direct_ring ring[];
+};
+
+/**
+ * Describe a guest whose rings are ready. Control.
+ *
+ * @param vid librte_vhost's handle
+ * @return it, to be freed with rte_free() after a grace period, or NULL without memory
+ */
+struct direct *direct_create(int vid);
+
+/**
+ * Before librte_vhost changes anything about a guest: wait until no worker is at its rings, and
+ * hand all indices back. Control; locks of librte_vhost may be held.
+ *
+ * @param d the guest's
+ * @param vid librte_vhost's handle
+ * @param sections what workers are online in
+ */
+void direct_pause(struct direct *d, int vid, struct rte_rcu_qsbr *sections);
+
+/**
+ * After the change: look at the guest anew. Control.
+ *
+ * @param d the guest's
+ * @param vid librte_vhost's handle
+ */
+void direct_resume(struct direct *d, int vid);
+
+/**
+ * Let librte_vhost have a ring for a call. Worker, in a section.
+ *
+ * @param d the guest's, NULL: the ring is librte_vhost's anyway
+ * @param vid librte_vhost's handle
+ * @param vring virtqueue index
+ */
+void direct_lend(struct direct *d, int vid, uint16_t vring);
+
+/**
+ * The call is over. Worker, in a section.
+ *
+ * @param d the guest's, may be NULL
+ * @param vid librte_vhost's handle
+ * @param vring virtqueue index
+ */
+void direct_return(struct direct *d, int vid, uint16_t vring);
+
+/**
+ * Take a ring's indices over. Worker, in a section, under the ring's lock or for a transmit ring
+ * as its worker.
+ *
+ * @param d the guest's
+ * @param vid librte_vhost's handle
+ * @param vring virtqueue index
+ * @return whether the ring is ours now
+ */
+bool direct_take_slow(struct direct *d, int vid, uint16_t vring);
+
+/** direct_take_slow(), or nothing when the ring is ours already. */
+static inline bool
+direct_take(struct direct *d, int vid, uint16_t vring)
+{
+	if (unlikely(vring >= d->nb_rings || __atomic_load_n(&d->paused, __ATOMIC_ACQUIRE)))
+		return false;
+	return likely(d->ring[vring].ours) || direct_take_slow(d, vid, vring);
+}
+
+/** Begin to work with rings. Worker; not nested. */
+static inline void
+direct_enter(struct rte_rcu_qsbr *sections, unsigned int worker)
+{
+	rte_rcu_qsbr_thread_online(sections, worker);
+}
+
+/** Stop working with rings. Worker. */
+static inline void
+direct_leave(struct rte_rcu_qsbr *sections, unsigned int worker)
+{
+	rte_rcu_qsbr_thread_offline(sections, worker);
+}
+
+/**
+ * Find guest memory. Worker, in a section, guest not paused.
+ *
+ * @param d the guest's
+ * @param addr the guest's address
+ * @param len bytes
+ * @return the memory if all of it is one region's, else NULL
+ */
+static inline void *
+direct_translate(const struct direct *d, uint64_t addr, uint64_t len)
+{
+	const struct direct_region *r = d->region;
+	unsigned int i = d->nb_regions;
+
+	for (; i > 0; i--, r++) {
+		uint64_t off = addr - r->guest;
+
+		if (likely(off < r->size))
+			return likely(len <= r->size - off) ? r->host + off : NULL;
+	}
+	return NULL;
+}
+
+/**
+ * Tell the driver of elements in the used ring, if it wants to know (VIRTIO 1.1, 2.6.7 and
+ * 2.6.10). Worker, after next_used has been published.
+ *
+ * @param d the guest's
+ * @param r the ring, ours
+ */
+static inline void
+direct_notify(const struct direct *d, struct direct_ring *r)
+{
+	uint16_t old = r->signalled;
+
+	/* The index is to be seen before we look whether anybody waits for it. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (d->event_idx) {
+		uint16_t event = __atomic_load_n(&r->avail->ring[r->size], __ATOMIC_RELAXED);
+		bool valid = r->signalled_valid;
+
+		r->signalled = r->next_used;
+		r->signalled_valid = true;
+		if (valid && !vring_need_event(event, r->next_used, old))
+			return;
+	} else if (__atomic_load_n(&r->avail->flags, __ATOMIC_RELAXED) & VRING_AVAIL_F_NO_INTERRUPT) {
+		return;
+	}
+	if (r->callfd >= 0)
+		eventfd_write(r->callfd, 1);
+}
+
+#endif /* GUEST_DIRECT_H */

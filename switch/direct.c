@@ -1,0 +1,631 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <string.h>
+
+#include <rte_branch_prediction.h>
+#include <rte_ether.h>
+#include <rte_memcpy.h>
+#include <rte_prefetch.h>
+
+#include "switch/direct.h"
+
+/* Pieces of memory that a frame may lie in; one in more takes the ordinary way. */
+#define PIECES_MAX 20
+
+/* Descriptors in a chain: librte_vhost's limit too (BUF_VECTOR_MAX). */
+#define CHAIN_MAX 256
+
+/* A longer frame takes the ordinary way. */
+#define FRAME_MAX 65535
+
+/* Polls for which a ring is left to the ordinary path once its frames were not for us. */
+#define SKIP_POLLS 15
+
+/* How a look at a ring ended. */
+enum verdict {
+	GOOD,
+	ORDINARY, /* the ordinary path knows what to do */
+	FULL,	  /* no buffer left */
+	TOO_LONG, /* longer than the buffer */
+	BROKEN,	  /* against the rules */
+};
+
+struct piece {
+	uint8_t *at;
+	uint32_t len;
+};
+
+/* Where frames come from. Field by field, as each step walks one field of all of them. */
+struct burst {
+	uint16_t n;
+	uint16_t head[DIRECT_BURST];
+	uint16_t owner[DIRECT_BURST];
+	uint8_t nb_pieces[DIRECT_BURST]; /* 1: all in data and len */
+	uint32_t len[DIRECT_BURST];
+	const uint8_t *data[DIRECT_BURST]; /* behind the virtio-net header */
+	uint64_t key[DIRECT_BURST];	   /* destination MAC, read once */
+	struct piece piece[DIRECT_BURST][PIECES_MAX];
+};
+
+/* Where frames go to: a buffer in one piece for each. */
+struct target {
+	uint16_t head[DIRECT_BURST];
+	uint8_t *at[DIRECT_BURST];
+};
+
+static inline void
+prefetch_write(void *p)
+{
+#ifdef RTE_ARCH_X86
+	/* What the compiler makes of __builtin_prefetch(p, 1) without -mprfchw is a read. */
+	asm volatile("prefetchw %0" : : "m"(*(uint8_t *)p));
+#else
+	__builtin_prefetch(p, 1);
+#endif
+}
+
+/* A descriptor is in the guest's hands: read it once and use that. */
+static inline struct vring_desc
+read_desc(const struct vring_desc *d)
+{
+	struct vring_desc copy;
+
+	copy.addr = __atomic_load_n(&d->addr, __ATOMIC_RELAXED);
+	copy.len = __atomic_load_n(&d->len, __ATOMIC_RELAXED);
+	copy.flags = __atomic_load_n(&d->flags, __ATOMIC_RELAXED);
+	copy.next = __atomic_load_n(&d->next, __ATOMIC_RELAXED);
+	return copy;
+}
+
+static inline uint16_t
+read_head(const struct direct_ring *r, uint16_t index)
+{
+	return __atomic_load_n(&r->avail->ring[index & (r->size - 1)], __ATOMIC_RELAXED);
+}
+
+static inline void
+write_used(struct direct_ring *r, uint16_t index, uint16_t head, uint32_t len)
+{
+	r->used->ring[index & (r->size - 1)] = (struct vring_used_elem){ head, len };
+}
+
+/* Let the driver see n more used elements. */
+static inline void
+publish(const struct direct *d, struct direct_ring *r, uint16_t n)
+{
+	r->next_used = (uint16_t)(r->next_used + n);
+	__atomic_store_n(&r->used->idx, r->next_used, __ATOMIC_RELEASE);
+	direct_notify(d, r);
+}
+
+/* Add guest memory to pieces, one where it lies in one region. */
+static enum verdict
+add_pieces(const struct direct *d, uint64_t addr, uint32_t len, struct piece *piece, uint16_t *n,
+	uint16_t max)
+{
+	while (len > 0) {
+		uint32_t part = len;
+		uint8_t *at = direct_translate(d, addr, 1);
+
+		if (at == NULL)
+			return BROKEN;
+		while (part > 1 && direct_translate(d, addr, part) == NULL)
+			part /= 2; /* across regions: rare, and any split will do */
+		if (*n == max)
+			return ORDINARY;
+		piece[(*n)++] = (struct piece){ at, part };
+		addr += part;
+		len -= part;
+	}
+	return GOOD;
+}
+
+/*
+ * Walk a descriptor chain (VIRTIO 1.1, 2.6.5), of buffers that the device writes or only such that
+ * it reads, and add where they are to pieces.
+ */
+static enum verdict
+walk(const struct direct *d, const struct direct_ring *r, uint16_t head, bool write,
+	struct piece *piece, uint16_t *n, uint16_t max)
+{
+	const struct vring_desc *table = r->desc;
+	uint32_t entries = r->size, at = head, count;
+	enum verdict v = GOOD, now;
+
+	for (count = 0; count < CHAIN_MAX; count++) {
+		struct vring_desc e;
+
+		if (at >= entries)
+			return BROKEN;
+		e = read_desc(&table[at]);
+		if (e.flags & VRING_DESC_F_INDIRECT) { /* 2.6.5.3 */
+			if (table != r->desc || (e.flags & VRING_DESC_F_NEXT))
+				return BROKEN;
+			entries = e.len / sizeof(*table);
+			table = direct_translate(d, e.addr, e.len);
+			if (table == NULL)
+				return direct_translate(d, e.addr, 1) != NULL ? ORDINARY : BROKEN;
+			at = 0;
+			continue;
+		}
+		if (!(e.flags & VRING_DESC_F_WRITE) == write)
+			return BROKEN;
+		if (v == GOOD) {
+			now = add_pieces(d, e.addr, e.len, piece, n, max);
+			if (now == BROKEN)
+				return BROKEN;
+			v = now;
+		}
+		if (!(e.flags & VRING_DESC_F_NEXT))
+			return v;
+		at = e.next;
+	}
+	return BROKEN;
+}
+
+/* Take bytes off the front; they are all in the first piece, or are the whole of it. */
+static bool
+cut_header(struct piece *piece, uint16_t *n, uint32_t len)
+{
+	if (piece[0].len > len) {
+		piece[0].at += len;
+		piece[0].len -= len;
+		return true;
+	}
+	if (piece[0].len < len || *n < 2)
+		return false;
+	(*n)--;
+	memmove(piece, piece + 1, *n * sizeof(*piece));
+	return true;
+}
+
+static bool
+asks_for_something(const uint8_t *header)
+{
+	const struct virtio_net_hdr *h = (const struct virtio_net_hdr *)header;
+
+	return h->flags != 0 || h->gso_type != VIRTIO_NET_HDR_GSO_NONE;
+}
+
+/* Frame i of a burst, whose descriptors are more than one. */
+static enum verdict
+gather_chain(const struct direct *d, const struct direct_ring *r, struct burst *b, uint16_t i)
+{
+	struct piece *piece = b->piece[i];
+	uint64_t len = 0;
+	uint16_t n = 0, k;
+	enum verdict v = walk(d, r, b->head[i], false, piece, &n, PIECES_MAX);
+
+	if (v != GOOD)
+		return v;
+	if (n == 0 || piece[0].len < d->hdr_len)
+		return ORDINARY;
+	if (d->host_offloads && asks_for_something(piece[0].at))
+		return ORDINARY;
+	if (!cut_header(piece, &n, d->hdr_len) || piece[0].len < RTE_ETHER_HDR_LEN)
+		return ORDINARY;
+	for (k = 0; k < n; k++)
+		len += piece[k].len;
+	if (len > FRAME_MAX)
+		return ORDINARY;
+	b->data[i] = piece[0].at;
+	b->len[i] = (uint32_t)len;
+	b->nb_pieces[i] = (uint8_t)n;
+	return GOOD;
+}
+
+/* Frame i of a burst. */
+static inline enum verdict
+gather_one(const struct direct *d, const struct direct_ring *r, struct burst *b, uint16_t i)
+{
+	struct vring_desc e;
+	const uint8_t *at;
+
+	if (unlikely(b->head[i] >= r->size))
+		return BROKEN;
+	e = read_desc(&r->desc[b->head[i]]);
+	if (unlikely(e.flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)))
+		return gather_chain(d, r, b, i);
+	at = direct_translate(d, e.addr, e.len);
+	if (unlikely(at == NULL || (e.flags & VRING_DESC_F_WRITE)))
+		return gather_chain(d, r, b, i);
+	if (unlikely(e.len < (uint32_t)(d->hdr_len + RTE_ETHER_HDR_LEN) || e.len > FRAME_MAX))
+		return ORDINARY;
+	if (d->host_offloads && asks_for_something(at))
+		return ORDINARY;
+	b->data[i] = at + d->hdr_len;
+	b->len[i] = e.len - d->hdr_len;
+	b->nb_pieces[i] = 1;
+	rte_prefetch0(b->data[i]);
+	return GOOD;
+}
+
+/*
+ * Look at what a transmit ring has to offer. The burst ends at the first frame that is not good; the
+ * verdict is that of this frame when it is the first, and GOOD otherwise: its turn will come.
+ */
+static enum verdict
+gather(const struct direct *d, const struct direct_ring *r, struct burst *b, uint16_t waiting)
+{
+	uint16_t i, n = RTE_MIN(waiting, (uint16_t)DIRECT_BURST);
+	enum verdict v = GOOD;
+
+	for (i = 0; i < n; i++) {
+		b->head[i] = read_head(r, (uint16_t)(r->next_avail + i));
+		if (likely(b->head[i] < r->size))
+			rte_prefetch0(&r->desc[b->head[i]]);
+	}
+	for (i = 0; i < n; i++) {
+		v = gather_one(d, r, b, i);
+		if (unlikely(v != GOOD))
+			break;
+	}
+	b->n = i;
+	for (i = 0; i < b->n; i++)
+		b->key[i] = fdb_key((const struct rte_ether_addr *)b->data[i]);
+	return b->n > 0 ? GOOD : v;
+}
+
+static void
+write_header(uint8_t *at, uint8_t len, uint16_t num_buffers)
+{
+	struct virtio_net_hdr_mrg_rxbuf h = { .num_buffers = num_buffers };
+
+	if (likely(len == sizeof(h)))
+		memcpy(at, &h, sizeof(h));
+	else
+		memcpy(at, &h, sizeof(h.hdr));
+}
+
+/* The frame is in the sender's hands: what it was switched by is written over what was copied. */
+static void
+write_destination(uint8_t *at, uint64_t key)
+{
+	memcpy(at, &key, RTE_ETHER_ADDR_LEN);
+}
+
+/* Copy frame i into a buffer that is long enough. */
+static inline void
+copy_frame(uint8_t *to, const struct burst *b, uint16_t i)
+{
+	uint8_t *at = to;
+	uint16_t k;
+
+	if (likely(b->nb_pieces[i] == 1)) {
+		rte_memcpy(at, b->data[i], b->len[i]);
+	} else {
+		for (k = 0; k < b->nb_pieces[i]; k++) {
+			rte_memcpy(at, b->piece[i][k].at, b->piece[i][k].len);
+			at += b->piece[i][k].len;
+		}
+	}
+	write_destination(to, b->key[i]);
+}
+
+/* Copy bytes into pieces, from an offset on. */
+static void
+scatter(const struct piece *piece, uint32_t off, const uint8_t *from, uint32_t len)
+{
+	while (len > 0) {
+		uint32_t part;
+
+		for (; off >= piece->len; piece++)
+			off -= piece->len;
+		part = RTE_MIN(len, piece->len - off);
+		memcpy(piece->at + off, from, part);
+		off += part;
+		from += part;
+		len -= part;
+	}
+}
+
+/*
+ * Deliver frame i into buffers of any shape: several pieces, several buffers where the guest
+ * merges them. On GOOD *used elements have been written and not published.
+ */
+static enum verdict
+deliver_slow(const struct direct *d, struct direct_ring *r, const struct burst *b, uint16_t i,
+	uint16_t available, uint16_t *used)
+{
+	struct piece piece[PIECES_MAX * 4];
+	uint8_t header[VIRTIO_NET_HDR_LEN];
+	uint8_t address[RTE_ETHER_ADDR_LEN];
+	uint32_t left = d->hdr_len + b->len[i], off = d->hdr_len;
+	uint16_t n = 0, heads = 0, k, before;
+
+	while (left > 0) {
+		uint16_t head;
+		uint64_t room = 0;
+		enum verdict v;
+
+		if (heads > 0 && !d->mergeable)
+			return TOO_LONG;
+		if (heads == available)
+			return FULL;
+		head = read_head(r, (uint16_t)(r->next_avail + heads));
+		if (head >= r->size)
+			return BROKEN;
+		before = n;
+		v = walk(d, r, head, true, piece, &n, RTE_DIM(piece));
+		if (v != GOOD)
+			return v;
+		for (k = before; k < n; k++)
+			room += piece[k].len;
+		room = RTE_MIN(room, left);
+		write_used(r, (uint16_t)(r->next_used + heads), head, (uint32_t)room);
+		left -= (uint32_t)room;
+		heads++;
+	}
+	write_header(header, d->hdr_len, heads);
+	scatter(piece, 0, header, d->hdr_len);
+	if (b->nb_pieces[i] == 1) {
+		scatter(piece, off, b->data[i], b->len[i]);
+	} else {
+		for (k = 0; k < b->nb_pieces[i]; k++) {
+			scatter(piece, off, b->piece[i][k].at, b->piece[i][k].len);
+			off += b->piece[i][k].len;
+		}
+	}
+	write_destination(address, b->key[i]);
+	scatter(piece, d->hdr_len, address, sizeof(address));
+	r->next_avail = (uint16_t)(r->next_avail + heads);
+	*used = heads;
+	return GOOD;
+}
+
+/* The receiver's buffer for frame i, if it is simply one that is long enough. */
+static inline uint8_t *
+simple_buffer(const struct direct *d, const struct direct_ring *r, uint16_t head, uint32_t need)
+{
+	struct vring_desc e;
+
+	if (unlikely(head >= r->size))
+		return NULL;
+	e = read_desc(&r->desc[head]);
+	if (unlikely(e.flags != VRING_DESC_F_WRITE || e.len < need))
+		return NULL;
+	return direct_translate(d, e.addr, need);
+}
+
+/* Find buffers for frames of the burst, first to end, as long as they are simple. Returns how many. */
+static uint16_t
+find_buffers(const struct direct *d, const struct direct_ring *r, const struct burst *b,
+	uint16_t first, uint16_t end, struct target *t)
+{
+	uint16_t i;
+
+	for (i = first; i < end; i++) {
+		uint32_t need = d->hdr_len + b->len[i];
+		uint16_t k = (uint16_t)(i - first);
+
+		t->head[k] = read_head(r, (uint16_t)(r->next_avail + k));
+		t->at[k] = simple_buffer(d, r, t->head[k], need);
+		if (unlikely(t->at[k] == NULL))
+			break;
+		prefetch_write(t->at[k]);
+		if (need > RTE_CACHE_LINE_SIZE)
+			prefetch_write(t->at[k] + RTE_CACHE_LINE_SIZE);
+	}
+	return (uint16_t)(i - first);
+}
+
+/* Copy frames of the burst, first to end, into a receive ring. Returns how many, and why no more. */
+static uint16_t
+fill_ring(const struct direct *d, struct direct_ring *r, const struct burst *b, uint16_t first,
+	uint16_t end, enum verdict *v)
+{
+	uint16_t available, i = first, k, n, used = 0, now;
+	struct target t;
+
+	available = (uint16_t)(__atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE) - r->next_avail);
+	*v = GOOD;
+	if (unlikely(available > r->size)) {
+		*v = BROKEN;
+		return 0;
+	}
+	while (i < end) {
+		n = find_buffers(d, r, b, i, (uint16_t)RTE_MIN(end, i + available), &t);
+		for (k = 0; k < n; k++) {
+			write_header(t.at[k], d->hdr_len, 1);
+			copy_frame(t.at[k] + d->hdr_len, b, (uint16_t)(i + k));
+			write_used(r, (uint16_t)(r->next_used + used + k), t.head[k],
+				d->hdr_len + b->len[i + k]);
+		}
+		r->next_avail = (uint16_t)(r->next_avail + n);
+		available = (uint16_t)(available - n);
+		used = (uint16_t)(used + n);
+		i = (uint16_t)(i + n);
+		if (likely(i == end))
+			break;
+		/* deliver_slow() writes used elements from next_used on: nothing may wait there. */
+		if (used > 0) {
+			publish(d, r, used);
+			used = 0;
+		}
+		*v = deliver_slow(d, r, b, i, available, &now);
+		if (*v != GOOD)
+			break;
+		available = (uint16_t)(available - now);
+		used = now;
+		i++;
+	}
+	if (used > 0)
+		publish(d, r, used);
+	return (uint16_t)(i - first);
+}
+
+static void
+switch_off(const struct guest *g, const char *ring)
+{
+	if (!__atomic_exchange_n(&g->direct->broken, true, __ATOMIC_RELAXED))
+		RTE_LOG(ERR, DATA, "(%u) switched off: its %s virtqueue has an index, address or "
+			"chain against the rules of virtio\n", g->id, ring);
+}
+
+/* The queue pair of the one receive ring that is enabled, or QUEUE_PAIR_MAX. */
+static uint16_t
+single_ring(const struct guest *g)
+{
+	uint64_t low = __atomic_load_n(&g->rings->rx[0], __ATOMIC_RELAXED);
+	uint64_t high = __atomic_load_n(&g->rings->rx[1], __ATOMIC_RELAXED);
+
+	_Static_assert(QUEUE_PAIR_WORDS == 2, "one more word to look at");
+	if (unlikely(high != 0 || low == 0 || (low & (low - 1)) != 0))
+		return QUEUE_PAIR_MAX;
+	return (uint16_t)__builtin_ctzll(low);
+}
+
+/* Copy a run of frames to its receiver. Returns how many, and why no more. */
+static uint16_t
+deliver(struct guest *to, const struct burst *b, uint16_t first, uint16_t end, enum verdict *v)
+{
+	struct direct *d = to->direct;
+	uint16_t vring = (uint16_t)(2 * single_ring(to));
+	struct direct_ring *r;
+	uint16_t done = 0;
+
+	*v = ORDINARY;
+	if (unlikely(vring >= d->nb_rings || __atomic_load_n(&d->broken, __ATOMIC_RELAXED)))
+		return 0;
+	r = &d->ring[vring];
+	rte_spinlock_lock(&r->lock);
+	if (likely(direct_take(d, to->vid, vring)))
+		done = fill_ring(d, r, b, first, end, v);
+	rte_spinlock_unlock(&r->lock);
+	if (unlikely(*v == BROKEN)) {
+		switch_off(to, "receive");
+		*v = ORDINARY;
+	}
+	return done;
+}
+
+/*
+ * Frames first to end of the burst have one destination. Returns how many are done with: copied,
+ * or dropped and counted. The others take the ordinary way.
+ */
+static uint16_t
+switch_run(struct worker *w, struct guest *from, struct guest *to, const struct burst *b,
+	uint16_t first, uint16_t end)
+{
+	struct guest_counters *tx = &w->counters.guest[from->id], *rx = &w->counters.guest[to->id];
+	struct batch *batch = &w->to_guest[to->id];
+	uint16_t i = first, n;
+	enum verdict v = GOOD;
+
+	if (unlikely(batch->n > 0)) /* frames that came before these */
+		return 0;
+	while (i < end) {
+		n = deliver(to, b, i, end, &v);
+		tx->tx_ok += n;
+		tx->tx_direct += n;
+		rx->rx_ok += n;
+		i = (uint16_t)(i + n);
+		if (n > 0)
+			batch->stalled = false;
+		if (likely(i == end) || v == ORDINARY)
+			break;
+		if (v == TOO_LONG) {
+			rx->rx_drop[RX_DROP_TOO_LONG]++;
+			tx->tx_drop[TX_DROP_GUEST_TOO_LONG]++;
+			i++;
+		} else if (v == FULL) {
+			if (!batch->stalled && w->patience > 0)
+				break; /* the ordinary path waits for it */
+			rx->rx_drop[RX_DROP_RING_FULL] += (uint64_t)(end - i);
+			tx->tx_drop[TX_DROP_GUEST_FULL] += (uint64_t)(end - i);
+			i = end;
+		}
+	}
+	return (uint16_t)(i - first);
+}
+
+/* Switch a burst. Returns how many of its frames are done with, from the first on. */
+static uint16_t
+switch_burst(struct worker *w, struct guest *from, struct burst *b)
+{
+	struct guest *to;
+	uint16_t i, end, done;
+
+	fdb_lookup_burst(w->sw->guests->fdb, b->key, b->n, b->owner);
+	for (i = 0; i < b->n; i = end) {
+		for (end = (uint16_t)(i + 1); end < b->n && b->key[end] == b->key[i]; end++)
+			;
+		to = guests_find(w->sw->guests, b->owner[i]);
+		if (to == NULL || to == from || to->direct == NULL)
+			return i;
+		done = switch_run(w, from, to, b, i, end);
+		if (done < end - i)
+			return (uint16_t)(i + done);
+	}
+	return b->n;
+}
+
+/* Give the sender its buffers back. */
+static void
+complete(const struct direct *d, struct direct_ring *r, const struct burst *b, uint16_t n)
+{
+	uint16_t i;
+
+	for (i = 0; i < n; i++)
+		write_used(r, (uint16_t)(r->next_used + i), b->head[i], 0);
+	r->next_avail = (uint16_t)(r->next_avail + n);
+	publish(d, r, n);
+}
+
+uint32_t
+direct_poll(struct worker *w, struct guest *from, uint16_t pair, bool *ordinary)
+{
+	struct direct *d = from->direct;
+	uint16_t vring = (uint16_t)(2 * pair + 1), waiting, done = 0;
+	struct direct_ring *r = &d->ring[vring];
+	struct burst b;
+	enum verdict v;
+
+	*ordinary = false;
+	if (unlikely(__atomic_load_n(&d->broken, __ATOMIC_RELAXED)))
+		return 0;
+	*ordinary = true;
+	if (unlikely(!direct_take(d, from->vid, vring)))
+		return 0;
+	if (unlikely(r->once)) {
+		r->once = false;
+		return 0;
+	}
+	if (r->skip > 0) {
+		r->skip--;
+		return 0;
+	}
+	waiting = (uint16_t)(__atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE) - r->next_avail);
+	*ordinary = false;
+	if (waiting == 0)
+		return 0;
+	v = waiting > r->size ? BROKEN : gather(d, r, &b, waiting);
+	if (unlikely(v == BROKEN)) {
+		switch_off(from, "transmit");
+		return 0;
+	}
+	if (likely(v == GOOD && from->registered)) {
+		done = switch_burst(w, from, &b);
+		if (done > 0)
+			complete(d, r, &b, done);
+	}
+	*ordinary = done < (v == GOOD ? b.n : 1);
+	if (*ordinary && done == 0)
+		r->skip = SKIP_POLLS;
+	return done;
+}
+
+enum direct_bar
+direct_bar_of(const struct guest *g)
+{
+	const struct direct *d = g->direct;
+
+	if (d == NULL)
+		return DIRECT_BAR_MODE;
+	if (__atomic_load_n(&d->broken, __ATOMIC_RELAXED))
+		return DIRECT_BAR_BROKEN;
+	if (__atomic_load_n(&d->paused, __ATOMIC_ACQUIRE))
+		return DIRECT_BAR_PAUSED;
+	if (d->bar != DIRECT_BAR_NONE)
+		return (enum direct_bar)d->bar;
+	return single_ring(g) < QUEUE_PAIR_MAX ? DIRECT_BAR_NONE : DIRECT_BAR_RINGS;
+}
