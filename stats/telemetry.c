@@ -64,9 +64,18 @@ describe_guest(const struct guest *g, struct rte_tel_data *d)
 	add_number(d, "rx_rings", count_rings(g->rings->rx));
 	add_number(d, "tx_rings", count_rings(g->rings->tx));
 	add_number(d, "features", g->features);
-	rte_tel_data_add_dict_string(d, "path", bar == DIRECT_BAR_NONE ? "direct" : "ordinary");
-	rte_tel_data_add_dict_string(d, "path_reason", direct_bar_text[bar]);
 	rte_tel_data_add_dict_string(d, "socket", g->socket);
+}
+
+/* By which path frames from and to a guest are copied, and why not by the direct one. */
+static void
+describe_path(const struct guest *g, struct rte_tel_data *d)
+{
+	enum direct_bar bar = direct_bar_of(g);
+
+	rte_tel_data_start_dict(d);
+	rte_tel_data_add_dict_string(d, "path", bar == DIRECT_BAR_NONE ? "direct" : "ordinary");
+	rte_tel_data_add_dict_string(d, "reason", direct_bar_text[bar]);
 }
 
 static void
@@ -154,6 +163,12 @@ answer_stats(const char *params, struct rte_tel_data *d)
 }
 
 static int
+answer_paths(const char *params, struct rte_tel_data *d)
+{
+	return each_guest(params, d, describe_path);
+}
+
+static int
 answer_fdb(const char *params, struct rte_tel_data *d)
 {
 	const struct guest *g;
@@ -210,6 +225,8 @@ static const struct {
 	{ "/vhost_switch/guests", "Connected guests. Parameter: device id, optional", answer_guests },
 	{ "/vhost_switch/stats", "Counters and drop reasons. Parameter: device id, optional",
 	  answer_stats },
+	{ "/vhost_switch/paths", "How guests' frames are copied, and why. Parameter: device id, optional",
+	  answer_paths },
 	{ "/vhost_switch/fdb", "Device ids and the MAC addresses learned of them", answer_fdb },
 	{ "/vhost_switch/port", "The uplink and its counters", answer_port },
 };
