@@ -36,8 +36,9 @@ def test_a_guest_of_todays_qemu(nic, memory, tmp_path):
     with Switch() as s:
         env = dict(os.environ, QEMU_WRAP_US_VHOST_PATH=s.sock, PYTHONDONTWRITEBYTECODE="1",
                    QEMU_WRAP_HUGETLBFS_DIR=str(tmp_path) if memory == "folder" else "")
-        with subprocess.Popen([WRAPPER, "-nodefaults", "-display", "none", "-accel", "tcg", "-m", "64",
-                               *MEMORY[memory], *NIC[nic]], env=env, stdout=subprocess.PIPE,
+        args = ["-nodefaults", "-display", "none", "-accel", "tcg", "-m", "64", *MEMORY[memory],
+                *NIC[nic]]
+        with subprocess.Popen([WRAPPER, *args], env=env, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True) as p:
             try:
                 wait_for(lambda: s.has(f"MAC_ADDRESS {MAC} and VLAN_TAG 1000 registered") or
