@@ -105,7 +105,7 @@ check:
 
 bench:
 	@tests/install build bench
-	@$(MAKE) --no-print-directory all $(BUILD)/bench/generator
+	@$(MAKE) --no-print-directory all $(BUILD)/bench/generator $(BUILD)/bench/drain
 	@$(PYTHON) bench/bench.py $(BENCH)
 
 $(BUILD)/bench/%: bench/%.c Makefile

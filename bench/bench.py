@@ -2,11 +2,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """make bench: guest to guest, vhost-switch against dpdk-testpmd (io) and Open vSwitch-DPDK.
 
-Each switch has its own guests (bench/generator.c, virtio_user ports on one lcore). Two switches run
-at the same time; one is stopped while the other works, they change over every slice, the order
-changes every round, and the paired ratios give median and quartiles.
+Each switch has its own guests. Two switches run at the same time; one is stopped while the other
+works, they change over every slice, the order changes every round, and the paired ratios give
+median and quartiles.
 
-    bench/bench.py [--rounds N] [--sizes 64,512,1518] [--guests 2,16] [--peers testpmd,ovs]
+    bench/bench.py [--rounds N] [--modes drain,sustained,packed,latency] [--sizes 64,512,1518]
+                   [--guests 2,16] [--peers testpmd,ovs,scale,idle,other]
+
+Modes: "sustained" has virtio_user ports on one lcore (bench/generator.c), where guests and switch
+share the work; "packed" the same with packed virtqueues; "latency" one frame at a time between two
+of them; "drain" guests that cost next to nothing (bench/drain.c), so that the switch is measured.
+Peer "other" is the build of vhost-switch that OTHER_SWITCH names.
 """
 
 import argparse
@@ -23,6 +29,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tests/system"))
 
 from harness import cpus, give_back_hugepages, reserve_hugepages, wait_for  # noqa: E402
+from vhostuser import Guest  # noqa: E402
 
 SWITCH_CPU, GUEST_CPU = cpus()
 HUGEPAGES = 1400
@@ -36,11 +43,11 @@ def eal(prefix, lcores, memory=256):
 class Switch:
     """A switch under measurement and the guests that hang on it."""
 
-    def __init__(self, size, guests):
+    def __init__(self, mode, size, guests):
         self.dir = tempfile.mkdtemp(prefix="bench-")
-        self.procs = []
+        self.procs, self.connected = [], []
         self.start(guests)
-        self.guests = self.generator(size, guests)
+        self.guests = (self.drain if mode == "drain" else self.generator)(mode, size, guests)
         self.stop()
 
     def spawn(self, args, **kw):
@@ -54,19 +61,45 @@ class Switch:
     def sockets(self, guests):
         return [os.path.join(self.dir, f"s{i}") for i in range(guests)]
 
-    def generator(self, size, guests):
+    def ready(self, proc):
+        line = proc.stdout.readline()
+        while line and line != "ready\n":
+            line = proc.stdout.readline()
+        assert line, f"the guests did not start\n{self.log()}"
+        return proc
+
+    def talking(self, guests):
+        """How many of the guests send."""
+        return guests
+
+    def drain(self, mode, size, guests):
+        """Guests whose rings bench/drain.c writes; this process holds their connections."""
+        proc = self.ready(self.spawn(["taskset", "-c", str(GUEST_CPU),
+                                      os.path.join(ROOT, "build/bench/drain"), str(size)],
+                                     stdout=subprocess.PIPE))
+        for i, path in enumerate(self.sockets(guests)):
+            mac = f"02:00:00:00:00:{i:02x}"
+            g = Guest(path, mac, huge=True, timeout=20)
+            self.connected.append(g)
+            if i < self.talking(guests):
+                rx, tx = g.rings
+                proc.stdin.write(" ".join(map(str, [
+                    "guest", f"/proc/{os.getpid()}/fd/{g.memfd}", g.length, g.size,
+                    rx.desc, rx.avail, rx.used, rx.bufs, tx.desc, tx.avail, tx.used, tx.bufs,
+                    rx.buf_len, mac])) + "\n")
+                for head in range(g.size):
+                    tx.set_desc(head, 0)
+        time.sleep(0.5)
+        return proc
+
+    def generator(self, mode, size, guests):
         args = [os.path.join(ROOT, "build/bench/generator"),
                 *eal(f"gen-{os.path.basename(self.dir)}", f"0@{GUEST_CPU}")]
         for i, path in enumerate(self.sockets(guests)):
             wait_for(lambda p=path: os.path.exists(p), 20, f"{path}\n{self.log()}")
             args += ["--vdev", f"net_virtio_user{i},path={path},mac=02:00:00:00:00:{i:02x},"
-                     "queue_size=256,mrg_rxbuf=0,in_order=1"]
-        proc = self.spawn([*args, "--", str(size)], stdout=subprocess.PIPE)
-        line = proc.stdout.readline()
-        while line and line != "ready\n":
-            line = proc.stdout.readline()
-        assert line, f"the generator did not start\n{self.log()}"
-        return proc
+                     f"queue_size=256,mrg_rxbuf=0,in_order=1,packed_vq={int(mode == 'packed')}"]
+        return self.ready(self.spawn([*args, "--", str(size)], stdout=subprocess.PIPE))
 
     def log(self):
         with open(os.path.join(self.dir, "log"), encoding="utf-8") as f:
@@ -98,14 +131,17 @@ class Switch:
         for proc in reversed(self.procs):
             proc.kill()
             proc.wait()
+        for g in self.connected:
+            g.close()
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
 class VhostSwitch(Switch):
     name = "vhost-switch"
+    app = os.path.join(ROOT, "build/app/vhost-switch")
 
     def start(self, guests):
-        args = [os.path.join(ROOT, "build/app/vhost-switch"),
+        args = [self.app,
                 *eal(os.path.basename(self.dir), f"0@{GUEST_CPU},1@{SWITCH_CPU}"),
                 "--", "-p", "0x0"]
         for path in self.sockets(guests):
@@ -157,6 +193,13 @@ class OpenVSwitch(Switch):
                                f"--unixctl={run}/vswitchd.ctl"], env=env).pid
 
 
+class OtherBuild(VhostSwitch):
+    """Another build of the same switch, to measure a change."""
+
+    name = "other build"
+    app = os.environ.get("OTHER_SWITCH", "")
+
+
 class TwoGuests(VhostSwitch):
     """The same switch with two guests: the ratio is what a frame costs with two to with n."""
 
@@ -166,7 +209,15 @@ class TwoGuests(VhostSwitch):
         return super().sockets(2)
 
 
-PEERS = {"testpmd": Testpmd, "ovs": OpenVSwitch, "scale": TwoGuests, "self": VhostSwitch}
+class MostlyIdle(VhostSwitch):
+    """Many guests of which two talk."""
+
+    def talking(self, guests):
+        return 2
+
+
+PEERS = {"testpmd": Testpmd, "ovs": OpenVSwitch, "scale": TwoGuests, "idle": TwoGuests,
+         "other": OtherBuild}
 
 
 def compare(ours, peer, rounds, slice_ms):
@@ -193,10 +244,36 @@ def latency(ours, peer, rounds):
     return [[statistics.median(v[i] for v in got[s]) for i in (0, 1)] for s in (ours, peer)]
 
 
+def measure(mode, peer_name, n, size, args):
+    """One row: prints it, and returns what a plot wants of it."""
+    ours = peer = None
+    try:
+        ours = (MostlyIdle if peer_name == "idle" else VhostSwitch)(mode, size, n)
+        peer = PEERS[peer_name](mode, size, n)
+        head = f"{mode:<10}{peer.name:<13}{n:>6}{size:>6}"
+        if mode == "latency":
+            (p50, p99), (q50, q99) = latency(ours, peer, args.rounds)
+            print(f"{head}{p50 / q50:>7.2f}{'':>23}{f'{p50:.2f}:{q50:.2f}':>11}"
+                  f"{f'{p99:.1f}:{q99:.1f}':>9}", flush=True)
+            return None
+        (low, mid, high), rate = compare(ours, peer, args.rounds, args.slice)
+        print(f"{head}{mid:>7.2f}{f'{low:.2f}-{high:.2f}':>11}{rate / 1e6:>6.1f}"
+              f"{1e9 / rate:>6.1f}", flush=True)
+        return (mode, peer.name, n, size, low, mid, high)
+    except (AssertionError, OSError, TimeoutError, subprocess.SubprocessError) as e:
+        print(f"{mode:<10}{peer_name:<13}{n:>6}{size:>6}  not measured: {e}", flush=True)
+        return None
+    finally:
+        for s in (ours, peer):
+            if s:
+                s.close()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--slice", type=int, default=160)
+    parser.add_argument("--modes", default="drain,sustained,packed,latency")
     parser.add_argument("--sizes", default="64,512,1518")
     parser.add_argument("--guests", default="2,16")
     parser.add_argument("--peers", default="testpmd,ovs,scale")
@@ -206,30 +283,18 @@ def main():
     before = reserve_hugepages(HUGEPAGES)
     rows = []
     try:
-        print("Ratio of rates (median, quartiles); a lone frame in us, ours:peer")
-        print(f"{'peer':<12}{'guests':>6}{'bytes':>6}{'ratio':>6}{'quartiles':>11}{'Mpps':>6}"
-              f"{'median':>11}{'99th':>9}")
-        for peer_name in args.peers.split(","):
-            for n in map(int, args.guests.split(",")):
-                for size in map(int, args.sizes.split(",")):
-                    ours = peer = None
-                    try:
-                        ours, peer = VhostSwitch(size, n), PEERS[peer_name](size, n)
-                        (low, mid, high), rate = compare(ours, peer, args.rounds, args.slice)
-                        (p50, p99), (q50, q99) = latency(ours, peer, 10)
-                        rows.append((peer.name, n, size, low, mid, high))
-                        print(f"{peer.name:<12}{n:>6}{size:>6}{mid:>6.2f}"
-                              f"{f'{low:.2f}-{high:.2f}':>11}{rate / 1e6:>6.1f}"
-                              f"{f'{p50:.2f}:{q50:.2f}':>11}{f'{p99:.1f}:{q99:.1f}':>9}",
-                              flush=True)
-                    except (AssertionError, OSError, TimeoutError, subprocess.SubprocessError) as e:
-                        print(f"{peer_name:<12}{n:>6}{size:>6}  not measured: {e}", flush=True)
-                    finally:
-                        for s in (ours, peer):
-                            if s:
-                                s.close()
+        print("Ratio of rates (median, quartiles), our rate and time for a frame;"
+              " or of latencies, a lone frame in us, ours:peer")
+        print(f"{'mode':<10}{'peer':<13}{'guests':>6}{'bytes':>6}{'ratio':>7}{'quartiles':>11}"
+              f"{'Mpps':>6}{'ns':>6}{'median':>11}{'99th':>9}")
+        for mode in args.modes.split(","):
+            for peer in args.peers.split(","):
+                for n in map(int, args.guests.split(",")):
+                    for size in map(int, args.sizes.split(",")):
+                        rows.append(measure(mode, peer, n, size, args))
     finally:
         give_back_hugepages(before)
+    rows = [r for r in rows if r]
     if args.plot and rows:
         plot(rows, args.plot)
 
@@ -240,9 +305,10 @@ def plot(rows, path):
     from matplotlib import pyplot
     rows = rows[::-1]
     fig, ax = pyplot.subplots(figsize=(8, 1 + len(rows) * 0.28))
-    mid = [r[4] for r in rows]
-    ax.barh([f"{name}, {n} guests, {size} B" for name, n, size, *_ in rows], mid, color="#4878a8",
-            xerr=[[r[4] - r[3] for r in rows], [r[5] - r[4] for r in rows]])
+    low, mid, high = zip(*[r[4:] for r in rows])
+    ax.barh([f"{mode}: {name}, {n} guests, {size} B" for mode, name, n, size, *_ in rows], mid,
+            color="#4878a8", xerr=[[m - l for m, l in zip(mid, low)],
+                                   [h - m for h, m in zip(high, mid)]])
     ax.axvline(1, color="black", linewidth=1)
     ax.set_xlabel("rate of vhost-switch / rate of the peer (median, quartiles)")
     ax.tick_params(axis="y", labelsize=9)

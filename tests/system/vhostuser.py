@@ -31,6 +31,7 @@ DESC_NEXT, DESC_WRITE = 1, 2
 HDR_LEN = 12  # virtio-net header with num_buffers
 USER_BASE = 0x100000000000  # "user" addresses of the region, any number
 ETH_MIN = 60
+HUGEPAGE = 2 << 20
 
 
 class Ring:
@@ -80,15 +81,16 @@ class Guest:
     base = USER_BASE
 
     def __init__(self, path, mac="52:54:00:00:00:01", features=0, pairs=1, size=256, rx_buffers=None,
-                 buf_len=2048, enable=True, sock=None, timeout=10):
+                 buf_len=2048, enable=True, sock=None, timeout=10, huge=False):
         self.mac = bytes.fromhex(mac.replace(":", ""))
         self.pairs, self.size = pairs, size
         self.sock = sock or self._connect(path, timeout)
         self.sock.settimeout(timeout)
-        fd = os.memfd_create("guest")
+        fd = os.memfd_create("guest", os.MFD_CLOEXEC | (os.MFD_HUGETLB if huge else 0))
         probe = Ring(None, 0, size, buf_len)
         step = (probe.end + 4095) & ~4095
-        self.length = step * 2 * pairs
+        page = HUGEPAGE if huge else 4096
+        self.length = (step * 2 * pairs + page - 1) // page * page
         os.ftruncate(fd, self.length)
         self.mem = mmap.mmap(fd, self.length)
         self.memfd = fd

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Guests that cost next to nothing, so that the switch is what is measured: their rings are filled
+ * in one go and emptied in one go, by plain stores. Who started this has spoken to the switch for
+ * them (tests/system/vhostuser.py) and describes them on stdin, one a line:
+ *
+ *   guest FILE LENGTH SIZE RX-DESC RX-AVAIL RX-USED RX-BUFFERS TX-DESC TX-AVAIL TX-USED TX-BUFFERS STRIDE MAC
+ *
+ * FILE is the guest's memory, the others are numbers: bytes of memory, elements of each ring,
+ * offsets of split virtqueues (virtio 1.1, 2.6) and of their buffers, one of STRIDE bytes for each
+ * element. Guest i sends to guest i ^ 1. Then, each answered by one line:
+ *
+ *   run WARM MS        fill all transmit rings, publish them all, wait until all has arrived and all
+ *                      buffers are given back, compare, and again; after WARM ms for MS ms.
+ *                      "FRAMES BAD SECONDS": frames sent, frames that did not arrive as they were
+ *                      sent, and the time it took, by the median of all turns: only from publishing
+ *                      to the last arrival
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/virtio_ring.h>
+
+#define GUESTS_MAX 64
+#define TURNS_MAX 1000000
+#define HEADER_LEN 12
+#define MAC_LEN 6
+#define LOST_NS 20000000
+
+struct ring {
+	struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+	uint8_t *buffers;
+	uint16_t avail_idx, used_idx;
+};
+
+struct endpoint {
+	struct ring rx, tx;
+	uint8_t mac[MAC_LEN];
+	unsigned int size, stride;
+};
+
+static struct endpoint guest[GUESTS_MAX];
+static unsigned int nb_guests;
+static unsigned int frame_len;
+static uint64_t turn;
+static uint64_t took[TURNS_MAX];
+
+static uint64_t
+now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static void
+die(const char *what)
+{
+	perror(what);
+	exit(EXIT_FAILURE);
+}
+
+static void
+add_guest(const char *line)
+{
+	struct endpoint *g = &guest[nb_guests];
+	size_t length, off[8];
+	char path[256];
+	uint8_t *at;
+	int fd, n;
+
+	n = sscanf(line, "guest %255s %zu %u %zu %zu %zu %zu %zu %zu %zu %zu %u %hhx:%hhx:%hhx:%hhx:%hhx:%hhx",
+		path, &length, &g->size, &off[0], &off[1], &off[2], &off[3], &off[4], &off[5], &off[6],
+		&off[7], &g->stride, &g->mac[0], &g->mac[1], &g->mac[2], &g->mac[3], &g->mac[4],
+		&g->mac[5]);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (n != 18 || nb_guests == GUESTS_MAX || fd < 0)
+		die("guest");
+	at = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (at == MAP_FAILED)
+		die("mmap");
+	g->rx = (struct ring){ (void *)(at + off[0]), (void *)(at + off[1]), (void *)(at + off[2]),
+		at + off[3], 0, 0 };
+	g->tx = (struct ring){ (void *)(at + off[4]), (void *)(at + off[5]), (void *)(at + off[6]),
+		at + off[7], 0, 0 };
+	g->rx.avail_idx = g->rx.avail->idx;
+	g->rx.used_idx = g->rx.used->idx;
+	g->tx.avail_idx = g->tx.avail->idx;
+	g->tx.used_idx = g->tx.used->idx;
+	g->rx.avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
+	g->tx.avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
+	nb_guests++;
+}
+
+static uint8_t *
+frame_at(const struct endpoint *g, const struct ring *r, unsigned int i)
+{
+	return r->buffers + (size_t)i * g->stride + HEADER_LEN;
+}
+
+/* Frames that differ from each other and from the turn before. */
+static void
+write_frames(struct endpoint *g, unsigned int to)
+{
+	unsigned int i, k;
+
+	for (i = 0; i < g->size; i++) {
+		uint8_t *f = frame_at(g, &g->tx, i);
+
+		if (turn == 0) {
+			memset(f - HEADER_LEN, 0, HEADER_LEN);
+			memcpy(f, guest[to].mac, MAC_LEN);
+			memcpy(f + MAC_LEN, g->mac, MAC_LEN);
+			for (k = 2 * MAC_LEN; k < frame_len; k++)
+				f[k] = (uint8_t)(i * 7 + k);
+			f[12] = 0x88;
+			f[13] = 0xb5;
+			g->tx.desc[i].len = HEADER_LEN + frame_len;
+		}
+		memcpy(f + 14, &turn, sizeof(turn));
+		memcpy(f + frame_len - sizeof(turn), &turn, sizeof(turn));
+		g->tx.avail->ring[(g->tx.avail_idx + i) % g->size] = (uint16_t)i;
+	}
+	g->tx.avail_idx = (uint16_t)(g->tx.avail_idx + g->size);
+}
+
+static bool
+is_at(const struct ring *r, uint16_t idx)
+{
+	return __atomic_load_n(&r->used->idx, __ATOMIC_ACQUIRE) == idx;
+}
+
+/* Publish all, and wait for all. Returns the time, 0 if some of it never came. */
+static uint64_t
+deliver(void)
+{
+	uint64_t start = now_ns();
+	unsigned int i, spins = 0;
+
+	for (i = 0; i < nb_guests; i++)
+		__atomic_store_n(&guest[i].tx.avail->idx, guest[i].tx.avail_idx, __ATOMIC_RELEASE);
+	for (i = 0; i < nb_guests; i++) {
+		uint16_t arrived = (uint16_t)(guest[i].rx.used_idx + guest[i ^ 1].size);
+
+		while (!is_at(&guest[i].rx, arrived) || !is_at(&guest[i].tx, guest[i].tx.avail_idx)) {
+			if (++spins % 1024 == 0 && now_ns() - start > LOST_NS)
+				return 0;
+			__builtin_ia32_pause();
+		}
+	}
+	return now_ns() - start;
+}
+
+/* Compare what came with what the other one sent, and offer the buffers again. */
+static unsigned int
+receive(struct endpoint *g, const struct endpoint *from)
+{
+	uint16_t end = __atomic_load_n(&g->rx.used->idx, __ATOMIC_ACQUIRE);
+	unsigned int k, good = 0;
+
+	for (k = 0; g->rx.used_idx != end; k++, g->rx.used_idx++) {
+		const struct vring_used_elem *e = &g->rx.used->ring[g->rx.used_idx % g->size];
+
+		if (k < from->size && e->id < g->size && e->len == HEADER_LEN + frame_len &&
+				memcmp(frame_at(g, &g->rx, e->id), frame_at(from, &from->tx, k),
+					frame_len) == 0)
+			good++;
+		g->rx.avail->ring[g->rx.avail_idx % g->size] = (uint16_t)e->id;
+		g->rx.avail_idx++;
+	}
+	__atomic_store_n(&g->rx.avail->idx, g->rx.avail_idx, __ATOMIC_RELEASE);
+	g->tx.used_idx = g->tx.avail_idx;
+	return from->size - good;
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void
+run(unsigned int warm_ms, unsigned int ms)
+{
+	uint64_t start = now_ns(), begin = start + warm_ms * 1000000ull, end = begin + ms * 1000000ull;
+	uint64_t bad = 0, frames = 0, t;
+	unsigned int i, n = 0;
+
+	while (now_ns() < end && n < TURNS_MAX) {
+		for (i = 0; i < nb_guests; i++)
+			write_frames(&guest[i], i ^ 1);
+		t = deliver();
+		if (t == 0) /* what is late is of this turn, not of the next */
+			usleep(1000);
+		if (now_ns() < begin) {
+			for (i = 0; i < nb_guests; i++)
+				receive(&guest[i], &guest[i ^ 1]);
+		} else {
+			for (i = 0; i < nb_guests; i++) {
+				bad += receive(&guest[i], &guest[i ^ 1]);
+				frames += guest[i].size;
+			}
+			took[n++] = t;
+		}
+		turn++;
+	}
+	qsort(took, n, sizeof(took[0]), compare);
+	printf("%" PRIu64 " %" PRIu64 " %.9f\n", frames, bad,
+		n > 0 ? (double)took[n / 2] * n / 1e9 : 0.0);
+}
+
+int
+main(int argc, char **argv)
+{
+	char line[512];
+	unsigned int a, b;
+
+	if (argc != 2 || (frame_len = (unsigned int)atoi(argv[1]) - 4) < 60) {
+		fprintf(stderr, "usage: drain FRAME-BYTES\n");
+		return EXIT_FAILURE;
+	}
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	puts("ready");
+	while (fgets(line, sizeof(line), stdin) != NULL) {
+		if (strncmp(line, "guest ", 6) == 0)
+			add_guest(line);
+		else if (sscanf(line, "run %u %u", &a, &b) == 2)
+			run(a, b);
+		else
+			puts("?");
+	}
+	return EXIT_SUCCESS;
+}
