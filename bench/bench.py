@@ -144,7 +144,7 @@ class VhostSwitch(Switch):
         args = [self.app,
                 *eal(os.path.basename(self.dir), f"0@{GUEST_CPU},1@{SWITCH_CPU}"),
                 "--", "-p", "0x0"]
-        for path in self.sockets(guests):
+        for path in dict.fromkeys(self.sockets(guests)):
             args += ["--socket-file", path]
         self.pid = self.spawn(args).pid
 
@@ -214,6 +214,9 @@ class MostlyIdle(VhostSwitch):
 
     def talking(self, guests):
         return 2
+
+    def sockets(self, guests):
+        return super().sockets(1) * guests
 
 
 PEERS = {"testpmd": Testpmd, "ovs": OpenVSwitch, "scale": TwoGuests, "idle": TwoGuests,

@@ -90,7 +90,7 @@ direct_resume(struct direct *d, int vid)
 }
 
 struct direct *
-direct_create(int vid)
+direct_create(int vid, bool shared)
 {
 	uint16_t i, n = rte_vhost_get_vring_num(vid);
 	struct direct *d = rte_zmalloc("direct", sizeof(*d) + n * sizeof(d->ring[0]),
@@ -99,6 +99,7 @@ direct_create(int vid)
 	if (d == NULL)
 		return NULL;
 	d->nb_rings = n;
+	d->shared = shared;
 	for (i = 0; i < n; i++)
 		rte_spinlock_init(&d->ring[i].lock);
 	direct_resume(d, vid);
@@ -131,10 +132,8 @@ direct_pause(struct direct *d, int vid, struct rte_rcu_qsbr *sections)
 }
 
 void
-direct_lend(struct direct *d, int vid, uint16_t vring)
+direct_lend_slow(struct direct *d, int vid, uint16_t vring)
 {
-	if (d == NULL || vring >= d->nb_rings)
-		return;
 	rte_spinlock_lock(&d->ring[vring].lock);
 	hand_back(&d->ring[vring], vid, vring);
 	d->ring[vring].lent++;
@@ -159,13 +158,10 @@ notify_for_lent(const struct direct *d, struct direct_ring *r, int vid, uint16_t
 }
 
 void
-direct_return(struct direct *d, int vid, uint16_t vring)
+direct_return_slow(struct direct *d, int vid, uint16_t vring)
 {
-	struct direct_ring *r;
+	struct direct_ring *r = &d->ring[vring];
 
-	if (d == NULL || vring >= d->nb_rings)
-		return;
-	r = &d->ring[vring];
 	rte_spinlock_lock(&r->lock);
 	r->lent--;
 	if (r->handed && !__atomic_load_n(&d->paused, __ATOMIC_ACQUIRE) && r->usable)

@@ -91,6 +91,7 @@ struct direct {
 	bool paused; /**< atomic, written by control */
 	bool broken; /**< atomic, written once by a worker */
 	uint8_t bar; /**< enum direct_bar, as far as control knows */
+	bool shared; /**< several workers use its receive rings; constant */
 	bool event_idx;
 	bool mergeable;
 	bool host_offloads; /**< the sender's header may ask for something */
@@ -105,9 +106,10 @@ struct direct {
  * Describe a guest whose rings are ready. Control.
  *
  * @param vid librte_vhost's handle
+ * @param shared whether there are several workers
  * @return it, to be freed with rte_free() after a grace period, or NULL without memory
  */
-struct direct *direct_create(int vid);
+struct direct *direct_create(int vid, bool shared);
 
 /**
  * Before librte_vhost changes anything about a guest: wait until no worker is at its rings, and
@@ -127,6 +129,12 @@ void direct_pause(struct direct *d, int vid, struct rte_rcu_qsbr *sections);
  */
 void direct_resume(struct direct *d, int vid);
 
+/** direct_lend() where there is something to do. */
+void direct_lend_slow(struct direct *d, int vid, uint16_t vring);
+
+/** direct_return() where there is something to do. */
+void direct_return_slow(struct direct *d, int vid, uint16_t vring);
+
 /**
  * Let librte_vhost have a ring for a call. Worker, in a section.
  *
@@ -134,7 +142,13 @@ void direct_resume(struct direct *d, int vid);
  * @param vid librte_vhost's handle
  * @param vring virtqueue index
  */
-void direct_lend(struct direct *d, int vid, uint16_t vring);
+static inline void
+direct_lend(struct direct *d, int vid, uint16_t vring)
+{
+	/* A worker that is alone takes no ring in the middle of its own call. */
+	if (d != NULL && vring < d->nb_rings && (d->shared || d->ring[vring].ours))
+		direct_lend_slow(d, vid, vring);
+}
 
 /**
  * The call is over. Worker, in a section.
@@ -143,7 +157,12 @@ void direct_lend(struct direct *d, int vid, uint16_t vring);
  * @param vid librte_vhost's handle
  * @param vring virtqueue index
  */
-void direct_return(struct direct *d, int vid, uint16_t vring);
+static inline void
+direct_return(struct direct *d, int vid, uint16_t vring)
+{
+	if (d != NULL && vring < d->nb_rings && (d->shared || d->ring[vring].lent > 0))
+		direct_return_slow(d, vid, vring);
+}
 
 /**
  * Take a ring's indices over. Worker, in a section, under the ring's lock or for a transmit ring

@@ -144,7 +144,7 @@ new_guest(struct guests *guests, int vid, uint16_t id)
 	g->rings = &rings_of_vid[vid];
 	if (guests->sections == NULL)
 		return g;
-	g->direct = direct_create(vid);
+	g->direct = direct_create(vid, guests->nb_workers > 1);
 	if (g->direct == NULL) {
 		rte_free(g);
 		return NULL;

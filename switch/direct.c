@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include <rte_branch_prediction.h>
+#include <rte_cycles.h>
 #include <rte_ether.h>
 #include <rte_memcpy.h>
 #include <rte_prefetch.h>
@@ -523,37 +524,59 @@ deliver(struct guest *to, const struct burst *b, uint16_t first, uint16_t end, e
 }
 
 /*
+ * A receiver has no room. Its sender is made to wait, with the frames where they are, for as long as
+ * the ordinary path would hold them; a receiver that took nothing in all that time is not waited for
+ * again until it has taken a frame. Returns whether to wait.
+ */
+static bool
+wait_for_room(const struct worker *w, struct batch *batch)
+{
+	uint64_t now;
+
+	if (batch->stalled)
+		return false;
+	now = rte_rdtsc();
+	if (batch->give_up_at == 0)
+		batch->give_up_at = now + w->patience;
+	batch->stalled = now >= batch->give_up_at;
+	return !batch->stalled;
+}
+
+/*
  * Frames first to end of the burst have one destination. Returns how many are done with: copied,
- * or dropped and counted. The others take the ordinary way.
+ * or dropped and counted. Of the others *v is FULL if they are to wait, ORDINARY if they are to
+ * take the ordinary way.
  */
 static uint16_t
 switch_run(struct worker *w, struct guest *from, struct guest *to, const struct burst *b,
-	uint16_t first, uint16_t end)
+	uint16_t first, uint16_t end, enum verdict *v)
 {
 	struct guest_counters *tx = &w->counters.guest[from->id], *rx = &w->counters.guest[to->id];
 	struct batch *batch = &w->to_guest[to->id];
 	uint16_t i = first, n;
-	enum verdict v = GOOD;
 
+	*v = ORDINARY;
 	if (unlikely(batch->n > 0)) /* frames that came before these */
 		return 0;
 	while (i < end) {
-		n = deliver(to, b, i, end, &v);
+		n = deliver(to, b, i, end, v);
 		tx->tx_ok += n;
 		tx->tx_direct += n;
 		rx->rx_ok += n;
 		i = (uint16_t)(i + n);
-		if (n > 0)
+		if (n > 0) {
 			batch->stalled = false;
-		if (likely(i == end) || v == ORDINARY)
+			batch->give_up_at = 0;
+		}
+		if (likely(i == end) || *v == ORDINARY)
 			break;
-		if (v == TOO_LONG) {
+		if (*v == TOO_LONG) {
 			rx->rx_drop[RX_DROP_TOO_LONG]++;
 			tx->tx_drop[TX_DROP_GUEST_TOO_LONG]++;
 			i++;
-		} else if (v == FULL) {
-			if (!batch->stalled && w->patience > 0)
-				break; /* the ordinary path waits for it */
+		} else if (*v == FULL) {
+			if (wait_for_room(w, batch))
+				break;
 			rx->rx_drop[RX_DROP_RING_FULL] += (uint64_t)(end - i);
 			tx->tx_drop[TX_DROP_GUEST_FULL] += (uint64_t)(end - i);
 			i = end;
@@ -562,9 +585,9 @@ switch_run(struct worker *w, struct guest *from, struct guest *to, const struct 
 	return (uint16_t)(i - first);
 }
 
-/* Switch a burst. Returns how many of its frames are done with, from the first on. */
+/* Switch a burst. Returns how many of its frames are done with, from the first on; *v as above. */
 static uint16_t
-switch_burst(struct worker *w, struct guest *from, struct burst *b)
+switch_burst(struct worker *w, struct guest *from, struct burst *b, enum verdict *v)
 {
 	struct guest *to;
 	uint16_t i, end, done;
@@ -573,10 +596,11 @@ switch_burst(struct worker *w, struct guest *from, struct burst *b)
 	for (i = 0; i < b->n; i = end) {
 		for (end = (uint16_t)(i + 1); end < b->n && b->key[end] == b->key[i]; end++)
 			;
+		*v = ORDINARY;
 		to = guests_find(w->sw->guests, b->owner[i]);
 		if (to == NULL || to == from || to->direct == NULL)
 			return i;
-		done = switch_run(w, from, to, b, i, end);
+		done = switch_run(w, from, to, b, i, end, v);
 		if (done < end - i)
 			return (uint16_t)(i + done);
 	}
@@ -627,12 +651,15 @@ direct_poll(struct worker *w, struct guest *from, uint16_t pair, bool *ordinary)
 		switch_off(from, "transmit");
 		return 0;
 	}
-	if (likely(v == GOOD && from->registered)) {
-		done = switch_burst(w, from, &b);
-		if (done > 0)
-			complete(d, r, &b, done);
+	if (unlikely(v == ORDINARY || !from->registered)) {
+		r->skip = SKIP_POLLS;
+		*ordinary = true;
+		return 0;
 	}
-	*ordinary = done < (v == GOOD ? b.n : 1);
+	done = switch_burst(w, from, &b, &v);
+	if (done > 0)
+		complete(d, r, &b, done);
+	*ordinary = done < b.n && v == ORDINARY;
 	if (*ordinary && done == 0)
 		r->skip = SKIP_POLLS;
 	return done;
