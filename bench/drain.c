@@ -32,7 +32,7 @@
 #define TURNS_MAX 1000000
 #define HEADER_LEN 12
 #define MAC_LEN 6
-#define LOST_NS 20000000
+#define LOST_NS 200000000
 
 struct ring {
 	struct vring_desc *desc;

@@ -103,6 +103,8 @@ direct_create(int vid, bool shared)
 	for (i = 0; i < n; i++)
 		rte_spinlock_init(&d->ring[i].lock);
 	direct_resume(d, vid);
+	/* These features cannot change while the device runs. */
+	d->never = d->bar == DIRECT_BAR_PACKED || d->bar == DIRECT_BAR_IOMMU;
 	return d;
 }
 
@@ -158,10 +160,11 @@ notify_for_lent(const struct direct *d, struct direct_ring *r, int vid, uint16_t
 }
 
 void
-direct_return_slow(struct direct *d, int vid, uint16_t vring)
+direct_return_slow(struct direct *d, int vid, uint16_t vring, struct direct_section *s)
 {
 	struct direct_ring *r = &d->ring[vring];
 
+	direct_enter(s);
 	rte_spinlock_lock(&r->lock);
 	r->lent--;
 	if (r->handed && !__atomic_load_n(&d->paused, __ATOMIC_ACQUIRE) && r->usable)

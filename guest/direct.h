@@ -16,12 +16,12 @@
  * anything about the guest (direct_pause()). Both sides leave every element that they have
  * taken written into the used ring, so an index is all there is to hand over.
  *
- * Threads. Workers touch rings only in a section: between direct_enter() and direct_leave(), which
- * mark the worker online in an RCU variable of its own. Control sets paused and waits until every
- * worker has left the section that it was in, before librte_vhost acts on a message of the guest's
- * front end; direct_resume() looks at the guest anew when it has. A worker leaves its section
- * around rte_vhost_enqueue_burst(), which waits for a lock that control holds in that time; every
- * other call of a section is one that waits for nobody.
+ * Threads. Workers touch rings only in a section: between direct_enter() and direct_pass() or
+ * direct_leave(), by an RCU variable of its own. Control sets paused and waits until every worker
+ * has left the section that it was in, before librte_vhost acts on a message of the guest's front
+ * end; direct_resume() looks at the guest anew when it has. A worker leaves its section around
+ * rte_vhost_enqueue_burst(), which waits for a lock that control holds in that time; every other
+ * call of a section is one that waits for nobody.
  * A transmit ring is used by the one worker that polls its guest, a receive ring by all: under its
  * lock.
  */
@@ -92,6 +92,7 @@ struct direct {
 	bool broken; /**< atomic, written once by a worker */
 	uint8_t bar; /**< enum direct_bar, as far as control knows */
 	bool shared; /**< several workers use its receive rings; constant */
+	bool never;  /**< nothing short of a new guest makes its rings ours; constant */
 	bool event_idx;
 	bool mergeable;
 	bool host_offloads; /**< the sender's header may ask for something */
@@ -129,14 +130,63 @@ void direct_pause(struct direct *d, int vid, struct rte_rcu_qsbr *sections);
  */
 void direct_resume(struct direct *d, int vid);
 
+/** A worker in the scheme of sections. The worker's own. */
+struct direct_section {
+	struct rte_rcu_qsbr *qsbr;
+	unsigned int worker;
+	bool inside;
+};
+
+/** Begin to work with rings, if that has not begun. Worker. */
+static inline void
+direct_enter(struct direct_section *s)
+{
+	if (likely(s->inside))
+		return;
+	rte_rcu_qsbr_thread_online(s->qsbr, s->worker);
+	s->inside = true;
+}
+
+/** One section ends and the next begins: costs nothing unless control waits. Worker. */
+static inline void
+direct_pass(struct direct_section *s)
+{
+	if (s->inside)
+		rte_rcu_qsbr_quiescent(s->qsbr, s->worker);
+}
+
+/** Stop working with rings. Worker. */
+static inline void
+direct_leave(struct direct_section *s)
+{
+	if (!s->inside)
+		return;
+	s->inside = false;
+	rte_rcu_qsbr_thread_offline(s->qsbr, s->worker);
+}
+
 /** direct_lend() where there is something to do. */
 void direct_lend_slow(struct direct *d, int vid, uint16_t vring);
 
 /** direct_return() where there is something to do. */
-void direct_return_slow(struct direct *d, int vid, uint16_t vring);
+void direct_return_slow(struct direct *d, int vid, uint16_t vring, struct direct_section *s);
+
+/* Whether a ring can be ours at all. */
+static inline bool
+direct_is_lendable(const struct direct *d, uint16_t vring)
+{
+	return d != NULL && !d->never && vring < d->nb_rings;
+}
+
+/* Whether another worker may take a ring while librte_vhost works with it for this one. */
+static inline bool
+direct_is_shared(const struct direct *d, uint16_t vring)
+{
+	return d->shared && vring % 2 == 0;
+}
 
 /**
- * Let librte_vhost have a ring for a call. Worker, in a section.
+ * Let librte_vhost have a ring for a call. Worker.
  *
  * @param d the guest's, NULL: the ring is librte_vhost's anyway
  * @param vid librte_vhost's handle
@@ -145,23 +195,24 @@ void direct_return_slow(struct direct *d, int vid, uint16_t vring);
 static inline void
 direct_lend(struct direct *d, int vid, uint16_t vring)
 {
-	/* A worker that is alone takes no ring in the middle of its own call. */
-	if (d != NULL && vring < d->nb_rings && (d->shared || d->ring[vring].ours))
+	if (direct_is_lendable(d, vring) && (direct_is_shared(d, vring) || d->ring[vring].ours))
 		direct_lend_slow(d, vid, vring);
 }
 
 /**
- * The call is over. Worker, in a section.
+ * The call is over. Worker; in a section afterwards if the ring was lent.
  *
  * @param d the guest's, may be NULL
  * @param vid librte_vhost's handle
  * @param vring virtqueue index
+ * @param s the worker's
  */
 static inline void
-direct_return(struct direct *d, int vid, uint16_t vring)
+direct_return(struct direct *d, int vid, uint16_t vring, struct direct_section *s)
 {
-	if (d != NULL && vring < d->nb_rings && (d->shared || d->ring[vring].lent > 0))
-		direct_return_slow(d, vid, vring);
+	if (direct_is_lendable(d, vring) &&
+			(direct_is_shared(d, vring) || d->ring[vring].lent > 0))
+		direct_return_slow(d, vid, vring, s);
 }
 
 /**
@@ -182,20 +233,6 @@ direct_take(struct direct *d, int vid, uint16_t vring)
 	if (unlikely(vring >= d->nb_rings || __atomic_load_n(&d->paused, __ATOMIC_ACQUIRE)))
 		return false;
 	return likely(d->ring[vring].ours) || direct_take_slow(d, vid, vring);
-}
-
-/** Begin to work with rings. Worker; not nested. */
-static inline void
-direct_enter(struct rte_rcu_qsbr *sections, unsigned int worker)
-{
-	rte_rcu_qsbr_thread_online(sections, worker);
-}
-
-/** Stop working with rings. Worker. */
-static inline void
-direct_leave(struct rte_rcu_qsbr *sections, unsigned int worker)
-{
-	rte_rcu_qsbr_thread_offline(sections, worker);
 }
 
 /**

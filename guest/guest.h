@@ -222,23 +222,24 @@ guests_find(struct guests *guests, uint16_t id)
 }
 
 /**
- * Take frames that a guest sends. Worker that polls it, in a section (direct.h).
+ * Take frames that a guest sends. Worker that polls it.
  *
  * @param g the guest
  * @param ring queue pair
+ * @param section the worker's (direct.h)
  * @param pool where mbufs come from
  * @param[out] frames at least BURST_MAX
  * @return number of frames
  */
 static inline uint16_t
-guest_dequeue(const struct guest *g, uint16_t ring, struct rte_mempool *pool,
-	struct rte_mbuf **frames)
+guest_dequeue(const struct guest *g, uint16_t ring, struct direct_section *section,
+	struct rte_mempool *pool, struct rte_mbuf **frames)
 {
 	uint16_t vring = (uint16_t)(2 * ring + 1), n;
 
 	direct_lend(g->direct, g->vid, vring);
 	n = rte_vhost_dequeue_burst(g->vid, vring, pool, frames, BURST_MAX);
-	direct_return(g->direct, g->vid, vring);
+	direct_return(g->direct, g->vid, vring, section);
 	return n;
 }
 

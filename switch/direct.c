@@ -632,6 +632,9 @@ direct_poll(struct worker *w, struct guest *from, uint16_t pair, bool *ordinary)
 	if (unlikely(__atomic_load_n(&d->broken, __ATOMIC_RELAXED)))
 		return 0;
 	*ordinary = true;
+	if (d->never)
+		return 0;
+	direct_enter(&w->section);
 	if (unlikely(!direct_take(d, from->vid, vring)))
 		return 0;
 	if (unlikely(r->once)) {

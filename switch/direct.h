@@ -29,7 +29,7 @@
 /**
  * Take a burst from a transmit ring and copy what can be copied directly.
  *
- * @param w the worker that polls the guest, in a section (guest/direct.h)
+ * @param w the worker that polls the guest; in a section afterwards (guest/direct.h)
  * @param from the guest
  * @param pair queue pair
  * @param[out] ordinary whether the ordinary path is to take a burst now

@@ -68,10 +68,9 @@ enqueue(struct worker *w, const struct guest *g, uint16_t ring, struct rte_mbuf 
 	uint16_t vring = (uint16_t)(2 * ring), sent;
 
 	direct_lend(g->direct, g->vid, vring);
-	direct_leave(w->sw->sections, w->index);
+	direct_leave(&w->section);
 	sent = rte_vhost_enqueue_burst(g->vid, vring, frames, n);
-	direct_enter(w->sw->sections, w->index);
-	direct_return(g->direct, g->vid, vring);
+	direct_return(g->direct, g->vid, vring, &w->section);
 	return sent;
 }
 

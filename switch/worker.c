@@ -30,7 +30,7 @@ poll_guest(struct worker *w, struct guest *g)
 			moved += direct_poll(w, g, ring, &ordinary);
 		if (!ordinary)
 			continue;
-		n = guest_dequeue(g, ring, w->sw->pool, frames);
+		n = guest_dequeue(g, ring, &w->section, w->sw->pool, frames);
 		if (n == 0)
 			continue;
 		forward_from_guest(w, g, frames, n);
@@ -82,7 +82,6 @@ work_round(struct worker *w)
 	uint32_t moved = 0;
 	unsigned int i;
 
-	direct_enter(w->sw->sections, w->index);
 	output_resume(w);
 	for (i = 0; i < mine->n; i++) {
 		struct guest *g = mine->guest[i];
@@ -96,7 +95,7 @@ work_round(struct worker *w)
 		moved += poll_queues(w, next_pf_queue(w), GUEST_MAX);
 	}
 	output_flush(w);
-	direct_leave(w->sw->sections, w->index);
+	direct_pass(&w->section);
 	return moved;
 }
 
@@ -108,6 +107,7 @@ worker_run(void *arg)
 
 	w->patience = sw->cfg->rx_retry * (uint64_t)sw->cfg->rx_retry_num *
 		sw->cfg->rx_retry_delay * rte_get_tsc_hz() / US_PER_S;
+	w->section = (struct direct_section){ .qsbr = sw->sections, .worker = w->index };
 	rte_rcu_qsbr_thread_online(sw->qsbr, w->index);
 	RTE_LOG(INFO, DATA, "worker %u runs on lcore %u\n", w->index, w->lcore);
 	while (likely(!__atomic_load_n(&sw->stop, __ATOMIC_RELAXED))) {
@@ -117,6 +117,7 @@ worker_run(void *arg)
 		rte_rcu_qsbr_quiescent(sw->qsbr, w->index);
 	}
 	output_drop_all(w);
+	direct_leave(&w->section);
 	rte_rcu_qsbr_thread_offline(sw->qsbr, w->index);
 	return 0;
 }

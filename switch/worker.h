@@ -71,6 +71,7 @@ struct worker {
 	unsigned int index;
 	unsigned int lcore;
 	struct switch_ctx *sw;
+	struct direct_section section;
 	uint32_t held;	  /**< mbufs in batches */
 	uint32_t kept;	  /**< mbufs that stayed in batches of full guests */
 	uint64_t patience; /**< TSC cycles that a frame may stay */

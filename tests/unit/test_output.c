@@ -69,6 +69,7 @@ setup(void **state)
 	w = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*w));
 	memset(w, 0, sizeof(*w));
 	w->sw = &sw;
+	w->section.qsbr = sections;
 	w->patience = rte_get_tsc_hz(); /* a second: never over by chance */
 	memset(guest, 0, sizeof(guest));
 	for (i = 0; i < 2; i++) {
