@@ -77,6 +77,18 @@ unit: $(UNIT)
 
 $(BUILD)/unit/test_output: LDFLAGS += -Wl,--wrap=rte_vhost_enqueue_burst
 
+# The direct path against hostile rings, with AddressSanitizer; librte_vhost is played.
+FUZZ := $(BUILD)/asan/fuzz_direct
+FUZZ_WRAPS := get_vring_base set_vring_base get_vhost_vring get_mem_table get_negotiated_features \
+	get_vring_num
+
+asan: $(FUZZ)
+
+$(FUZZ): tests/unit/fuzz_direct.c $(filter-out $(BUILD)/asan-obj/main.o,$(SRCS:%.c=$(BUILD)/asan-obj/%.o))
+	@mkdir -p $(@D)
+	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(ASAN_FLAGS) $(FUZZ_WRAPS:%=-Wl,--wrap=rte_vhost_%) \
+		$(LDFLAGS) -o $@ $^ $(DPDK_LIBS) $(CUSE_LIBS)
+
 $(BUILD)/unit/%: tests/unit/%.c $(filter-out $(BUILD)/obj/main.o,$(SRCS:%.c=$(BUILD)/obj/%.o))
 	@mkdir -p $(@D)
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(DPDK_LIBS) $(CUSE_LIBS) -lcmocka

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <stddef.h>
 #include <string.h>
 
 #include <rte_branch_prediction.h>
@@ -73,16 +74,17 @@ prefetch_write(void *p)
 #endif
 }
 
-/* A descriptor is in the guest's hands: read it once and use that. */
+/*
+ * A descriptor is in the guest's hands: read it once and use that. A table of indirect ones may be
+ * anywhere, so no alignment is taken for granted.
+ */
 static inline struct vring_desc
-read_desc(const struct vring_desc *d)
+read_desc(const struct vring_desc *table, uint32_t i)
 {
 	struct vring_desc copy;
 
-	copy.addr = __atomic_load_n(&d->addr, __ATOMIC_RELAXED);
-	copy.len = __atomic_load_n(&d->len, __ATOMIC_RELAXED);
-	copy.flags = __atomic_load_n(&d->flags, __ATOMIC_RELAXED);
-	copy.next = __atomic_load_n(&d->next, __ATOMIC_RELAXED);
+	memcpy(&copy, (const uint8_t *)table + i * sizeof(copy), sizeof(copy));
+	rte_compiler_barrier(); /* what is used from here on is the copy */
 	return copy;
 }
 
@@ -146,7 +148,7 @@ walk(const struct direct *d, const struct direct_ring *r, uint16_t head, bool wr
 
 		if (at >= entries)
 			return BROKEN;
-		e = read_desc(&table[at]);
+		e = read_desc(table, at);
 		if (e.flags & VRING_DESC_F_INDIRECT) { /* 2.6.5.3 */
 			if (table != r->desc || (e.flags & VRING_DESC_F_NEXT))
 				return BROKEN;
@@ -191,9 +193,8 @@ cut_header(struct piece *piece, uint16_t *n, uint32_t len)
 static bool
 asks_for_something(const uint8_t *header)
 {
-	const struct virtio_net_hdr *h = (const struct virtio_net_hdr *)header;
-
-	return h->flags != 0 || h->gso_type != VIRTIO_NET_HDR_GSO_NONE;
+	return header[offsetof(struct virtio_net_hdr, flags)] != 0 ||
+		header[offsetof(struct virtio_net_hdr, gso_type)] != VIRTIO_NET_HDR_GSO_NONE;
 }
 
 /* Frame i of a burst, whose descriptors are more than one. */
@@ -232,7 +233,7 @@ gather_one(const struct direct *d, const struct direct_ring *r, struct burst *b,
 
 	if (unlikely(b->head[i] >= r->size))
 		return BROKEN;
-	e = read_desc(&r->desc[b->head[i]]);
+	e = read_desc(r->desc, b->head[i]);
 	if (unlikely(e.flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)))
 		return gather_chain(d, r, b, i);
 	at = direct_translate(d, e.addr, e.len);
@@ -393,7 +394,7 @@ simple_buffer(const struct direct *d, const struct direct_ring *r, uint16_t head
 
 	if (unlikely(head >= r->size))
 		return NULL;
-	e = read_desc(&r->desc[head]);
+	e = read_desc(r->desc, head);
 	if (unlikely(e.flags != VRING_DESC_F_WRITE || e.len < need))
 		return NULL;
 	return direct_translate(d, e.addr, need);

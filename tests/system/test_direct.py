@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The direct path: one copy between guests. Which guests take it, and what happens on the way."""
+
+import os
+import subprocess
+import threading
+import time
+
+import pytest
+
+from harness import ROOT, Switch, wait_for
+from test_guests import consistent, introduce
+from vhostuser import (DESC_NEXT, F_CSUM, F_MRG_RXBUF, GET_VRING_BASE, HDR_LEN, SET_FEATURES,
+                       SET_MEM_TABLE, SET_VRING_ENABLE, Guest)
+import struct
+
+F_LOG_ALL = 1 << 26
+FUZZ = os.path.join(ROOT, "build/asan/fuzz_direct")
+
+
+def paths(s):
+    return {i: (p["path"], p["reason"]) for i, p in s.telemetry("/vhost_switch/paths").items()}
+
+
+def test_who_takes_the_direct_path_and_why_not(guests):
+    with Switch("--mergeable", "1") as s:
+        a, b, c, d = guests(s), guests(s, features=F_MRG_RXBUF), guests(s, pairs=2), guests(s)
+        introduce(a, b, c, d)
+        ordinary = ("ordinary", "not exactly one receive ring is enabled")
+        assert paths(s) == {"0": ("direct", ""), "1": ("direct", ""), "2": ordinary,
+                            "3": ("direct", "")}
+        c.state(SET_VRING_ENABLE, 2, 0)
+        wait_for(lambda: paths(s)["2"] == ("direct", ""), what="the direct path")
+        d.u64(SET_FEATURES, d.features | F_LOG_ALL)
+        logged = ("ordinary", "memory writes are logged, a migration is under way")
+        wait_for(lambda: paths(s)["3"] == logged, what="the ordinary path")
+        d.u64(SET_FEATURES, d.features)
+        wait_for(lambda: paths(s)["3"] == ("direct", ""), what="the direct path")
+    with Switch("--vm2vm", "0") as s:
+        guests(s)
+        assert paths(s) == {"0": ("ordinary", "--vm2vm is not 1")}
+
+
+def test_frames_are_copied_once_where_both_can(guests):
+    with Switch() as s:
+        a, b, c = guests(s), guests(s), guests(s, pairs=2)
+        introduce(a, b, c)
+        a.send([a.frame(b, bytes([i])) for i in range(100)])
+        assert [f[14] for f in b.recv(100)] == list(range(100))
+        a.send([a.frame(c, bytes([i])) for i in range(50)])  # c takes the ordinary way
+        assert [f[14] for f in c.recv(50)] == list(range(50))
+        c.send([c.frame(a, bytes([i])) for i in range(50)])
+        assert [f[14] for f in a.recv(50)] == list(range(50))
+        stats = consistent(s.stats(0))
+        assert stats["tx_direct"] == 100 and stats["tx_total"] == 151
+        assert s.stats(2)["tx_direct"] == 50  # from both of its rings into the one of a
+
+
+@pytest.mark.parametrize("lengths", [[12, 60], [12, 14, 46], [5, 7, 60], [72], [30, 20, 22],
+                                     [12] + [4] * 15], ids=str)
+def test_frames_in_pieces(guests, lengths):
+    """The header alone, cut in two, or with the frame; the frame in any number of pieces."""
+    with Switch() as s:
+        a, b = guests(s, 2)
+        introduce(a, b)
+        ring = a.rings[1]
+        sent = []
+        for i in range(40):
+            frame = a.frame(b, bytes([i]) * 46)
+            data = bytes(HDR_LEN) + frame
+            heads, at = [a.free_tx[1].pop() for _ in lengths], 0
+            for k, n in enumerate(lengths):
+                piece = data[at:at + n]
+                a.mem[ring.buf(heads[k]):ring.buf(heads[k]) + len(piece)] = piece
+                last = k + 1 == len(lengths)
+                ring.set_desc(heads[k], n, 0 if last else DESC_NEXT, 0 if last else heads[k + 1])
+                at += n
+            ring.offer(heads[:1])
+            sent.append(data[HDR_LEN:at])
+            wait_for(lambda: ring.used_idx() == ring.avail_idx, what="the frame taken")
+            ring.take()
+            a.free_tx[1] += heads
+        assert b.recv(40) == sent
+
+
+@pytest.mark.parametrize("size", [64, 1518, 9000])
+@pytest.mark.parametrize("buf_len", [128, 300, 2048])
+def test_a_frame_over_several_buffers(guests, size, buf_len):
+    with Switch("--mergeable", "1") as s:
+        a = guests(s, features=F_MRG_RXBUF, buf_len=12288)
+        b = guests(s, features=F_MRG_RXBUF, buf_len=buf_len)
+        introduce(a, b)
+        frames = [a.frame(b, os.urandom(size - 18)) for _ in range(12)]
+        for frame in frames:
+            a.send([frame])
+            assert b.recv(1) == [frame]
+        assert s.stats(0)["tx_direct"] == (12 if -(-(size + 8) // buf_len) <= 80 else 0)
+
+
+def test_ring_too_small_full_and_refilled(guests):
+    with Switch("--rx-retry", "0") as s:
+        a, b = guests(s), guests(s, size=16)
+        introduce(a, b)
+        a.send([a.frame(b, bytes([i])) for i in range(100)])
+        got = b.recv(16, refill=False)
+        assert [f[14] for f in got] == list(range(16))
+        b.quiet()
+        stats = consistent(s.stats(0))
+        assert stats["tx_drop_guest_full"] == 84 and stats["tx_direct"] == 16
+        assert s.stats(1)["rx_drop_ring_full"] == 84
+        b.rings[0].offer(range(16))
+        a.send([a.frame(b, bytes([i])) for i in range(10)])
+        assert [f[14] for f in b.recv(10)] == list(range(10))
+
+
+def test_a_full_ring_is_waited_for(guests):
+    with Switch("--rx-retry", "1", "--rx-retry-num", "1000", "--rx-retry-delay", "1000") as s:
+        a, b, c = guests(s), guests(s, size=16), guests(s)
+        introduce(a, b, c)
+        sender = threading.Thread(
+            target=lambda: a.send([a.frame(b, bytes([i])) for i in range(200)]))
+        sender.start()
+        got = []
+        while len(got) < 200:
+            time.sleep(0.002)
+            got += b.poll()
+        sender.join()
+        assert [f[14] for f in got] == list(range(200))
+        assert s.stats(0)["tx_direct"] == 200
+        # and who waits is the sender alone
+        c.send([c.frame(a, b"hello")])
+        assert a.recv(1)
+
+
+def test_too_long_for_the_receiver(guests):
+    with Switch() as s:
+        a, b = guests(s), guests(s, buf_len=256)
+        introduce(a, b)
+        a.send([a.frame(b, b"x"), a.frame(b, bytes(600)), a.frame(b, b"y")])
+        assert [f[14:15] for f in b.recv(2)] == [b"x", b"y"]
+        stats = consistent(s.stats(0))
+        assert stats["tx_drop_guest_too_long"] == 1 and stats["tx_direct"] == 2
+
+
+def test_offloads_take_the_ordinary_path(guests):
+    """A frame that asks for a checksum is finished by who can; others of the same guest are not held up."""
+    with Switch("--tx-csum", "1") as s:
+        a, b = guests(s, features=F_CSUM), guests(s)
+        introduce(a, b)
+        a.send([a.frame(b, b"1")])
+        a.send([a.frame(b, b"2" * 60)], hdr=struct.pack("<BBHHHHH", 1, 0, 0, 0, 14, 16, 0))
+        a.send([a.frame(b, b"3")])
+        time.sleep(0.2)
+        got = [f[14:15] for f in b.poll()]
+        assert got[0] == b"1" and got[-1] == b"3"
+        assert s.stats(0)["tx_direct"] in (1, 2)  # the ring is not looked at for some polls
+
+
+MESSAGES = {
+    "memory": lambda g: g.message(
+        SET_MEM_TABLE, struct.pack("<II", 1, 0) + struct.pack("<QQQQ", 0, g.length, g.base, 0),
+        [g.memfd]),
+    "disabled": lambda g: [g.state(SET_VRING_ENABLE, i, e) for e in (0, 1) for i in (0, 1)],
+    "logging": lambda g: [g.u64(SET_FEATURES, f) for f in (g.features | F_LOG_ALL, g.features)],
+    "stopped": lambda g: restart(g),
+}
+
+
+def restart(g):
+    """Both rings stopped and started where they were, as for a migration."""
+    for i in (0, 1):
+        base = struct.unpack("<II", g.state(GET_VRING_BASE, i, 0, reply=True))[1]
+        assert (base - g.rings[i].used_idx()) & 0xffff == 0 or i == 0
+        g.rings[i].base = base
+    for fd in g.fds:
+        os.close(fd)
+    g.fds = []
+    for ring in g.rings:
+        ring.saved, ring.last_used = ring.last_used, ring.base
+    g.start()
+    for ring in g.rings:
+        ring.last_used = ring.saved
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+@pytest.mark.parametrize("who", ["sender", "receiver"])
+def test_nothing_is_lost_or_doubled_when_rings_change_hands(guests, message, who):
+    """Frames flow while the front end of one guest sends messages: each arrives once, in order,
+    or was counted as dropped."""
+    with Switch("--rx-retry", "1", "--rx-retry-num", "1000", "--rx-retry-delay", "1000") as s:
+        a, b = guests(s, 2)
+        introduce(a, b)
+        before = s.stats(0)["tx_total"]
+        got, sent, end = [], 0, time.monotonic() + 1.5
+        actor = a if who == "sender" else b
+        while time.monotonic() < end:
+            burst = [a.frame(b, struct.pack("<I", sent + i)) for i in range(20)]
+            ring = a.rings[1]
+            a.free_tx[1] += [head for head, _ in ring.take()]
+            if len(a.free_tx[1]) >= 20:
+                for f in burst:
+                    head = a.free_tx[1].pop()
+                    at = ring.buf(head)
+                    a.mem[at:at + HDR_LEN + len(f)] = bytes(HDR_LEN) + f
+                    ring.set_desc(head, HDR_LEN + len(f))
+                    ring.offer([head])
+                sent += 20
+            MESSAGES[message](actor)
+            got += b.poll()
+        deadline = time.monotonic() + 5
+        while a.rings[1].used_idx() != a.rings[1].avail_idx and time.monotonic() < deadline:
+            got += b.poll()
+        time.sleep(0.2)
+        got += b.poll()
+        numbers = [struct.unpack_from("<I", f, 14)[0] for f in got]
+        assert numbers == sorted(set(numbers)), "out of order or doubled"
+        if message == "stopped":  # a new life: counters and the MAC are new, too
+            assert len(numbers) > 20
+            return
+        stats = consistent(s.stats(0))
+        assert stats["tx_total"] - before == sent
+        assert stats["tx_total"] - before - stats["tx_dropped"] == len(numbers) or who == "receiver"
+        assert sent - stats["tx_dropped"] - s.stats(1)["rx_dropped"] <= len(numbers) <= sent
+        assert len(numbers) > 20
+        if message == "memory":
+            assert len(numbers) == sent and stats["tx_direct"] > 0
+
+
+def test_who_breaks_the_rules_is_switched_off_alone(guests):
+    with Switch() as s:
+        a, b, c, d = guests(s, 4)
+        introduce(a, b, c, d)
+        a.rings[1].set_desc(0, 100, addr=1 << 50)
+        a.rings[1].offer([0])
+        s.wait_log("(0) switched off: its transmit virtqueue has an index, address or chain")
+        b.rings[0].set_desc(int.from_bytes(b.mem[b.rings[0].avail + 4 + 2 * 3:][:2], "little"),
+                            2048, 2, addr=1 << 50)
+        c.send([c.frame(b, bytes([i])) for i in range(5)])
+        s.wait_log("(1) switched off: its receive virtqueue has an index, address or chain")
+        c.send([c.frame(a, b"x"), c.frame(b, b"x"), c.frame(d, b"still here")])
+        assert d.recv(1)[0][14:24] == b"still here"
+        stats = consistent(s.stats(2))
+        assert stats["tx_drop_guest_off"] >= 2
+        assert consistent(s.stats(0))["rx_drop_switched_off"] == 1
+        assert sum("switched off" in line for line in s.lines) == 2
+        states = {i: g["state"] for i, g in s.telemetry("/vhost_switch/guests").items()}
+        assert states == {"0": "switched off", "1": "switched off", "2": "registered",
+                          "3": "registered"}
+        assert paths(s)["0"] == ("ordinary", "broke the rules of its virtqueues, switched off")
+
+
+def test_hostile_rings():
+    """A million altered bursts under AddressSanitizer; `fuzz_direct 10000000` for more."""
+    r = subprocess.run([FUZZ, "1000000"], capture_output=True, text=True, timeout=300, check=False)
+    print(r.stdout + r.stderr)
+    assert r.returncode == 0

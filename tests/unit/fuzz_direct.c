@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The direct path against guests that break every rule: fuzz_direct BURSTS [SEED]
+ *
+ * Three guests made of plain memory, each in two regions of their own from malloc(), so that
+ * AddressSanitizer sees any step beside them; librte_vhost's calls are wrapped. Guest EVIL sends
+ * and receives by rings that are first filled properly, of all shapes, and then altered at
+ * random; half of the time another thread goes on altering them while they are in use. GOOD sends
+ * to EVIL and to PEER all the while: what PEER gets must be exact, in order and all of it, and the
+ * memory of GOOD that nobody may write must stay as it was.
+ */
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_eal.h>
+#include <rte_log.h>
+#include <rte_malloc.h>
+
+#include "switch/direct.h"
+
+int log_type_config, log_type_data, log_type_uplink;
+
+#define RING 64
+#define INDIRECT 16
+#define FRAME 200
+#define LOW_SIZE 65536u	 /* rings, tables of indirect descriptors, buffers */
+#define HIGH_SIZE 32768u /* buffers; follows in the guest's addresses and not in ours */
+#define GUEST_BASE UINT64_C(0x40000000)
+#define TABLES_OFF 8192u
+#define BUFFERS_OFF 24576u
+#define BUFFER 512u
+
+enum { EVIL, GOOD, PEER, NB };
+
+struct memory {
+	struct vring_desc *desc[2];
+	struct vring_avail *avail[2];
+	struct vring_used *used[2];
+	uint8_t *low, *high;
+	uint16_t last_avail[2], last_used[2]; /* what librte_vhost would remember */
+	uint64_t features;
+};
+
+static struct memory mem[NB];
+static struct guest guest[NB];
+static struct guest_rings one_ring = { .rx = { 1 }, .tx = { 1 } };
+static struct guests guests;
+static struct config cfg = { .vm2vm = VM2VM_SOFTWARE };
+static struct uplink uplink;
+static struct switch_ctx sw;
+static struct worker *w;
+static uint64_t rng;
+static bool scribble, end;
+
+static uint64_t
+next_random(uint64_t *state)
+{
+	*state ^= *state << 13; /* xorshift64: Marsaglia, Journal of Statistical Software 8 (14) */
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+static uint32_t
+below(uint32_t n)
+{
+	return (uint32_t)(next_random(&rng) >> 11) % n;
+}
+
+static void
+check(bool right, const char *what)
+{
+	if (right)
+		return;
+	fprintf(stderr, "fuzz_direct: %s\n", what);
+	abort();
+}
+
+/* librte_vhost, as far as guest/direct.c asks it. */
+int __wrap_rte_vhost_get_vring_base(int vid, uint16_t vring, uint16_t *avail, uint16_t *used);
+int __wrap_rte_vhost_set_vring_base(int vid, uint16_t vring, uint16_t avail, uint16_t used);
+int __wrap_rte_vhost_get_vhost_vring(int vid, uint16_t vring, struct rte_vhost_vring *v);
+int __wrap_rte_vhost_get_mem_table(int vid, struct rte_vhost_memory **m);
+int __wrap_rte_vhost_get_negotiated_features(int vid, uint64_t *features);
+uint16_t __wrap_rte_vhost_get_vring_num(int vid);
+
+int
+__wrap_rte_vhost_get_vring_base(int vid, uint16_t vring, uint16_t *avail, uint16_t *used)
+{
+	*avail = mem[vid].last_avail[vring];
+	*used = mem[vid].last_used[vring];
+	return 0;
+}
+
+int
+__wrap_rte_vhost_set_vring_base(int vid, uint16_t vring, uint16_t avail, uint16_t used)
+{
+	mem[vid].last_avail[vring] = avail;
+	mem[vid].last_used[vring] = used;
+	return 0;
+}
+
+int
+__wrap_rte_vhost_get_vhost_vring(int vid, uint16_t vring, struct rte_vhost_vring *v)
+{
+	*v = (struct rte_vhost_vring){ .desc = mem[vid].desc[vring], .avail = mem[vid].avail[vring],
+		.used = mem[vid].used[vring], .callfd = -1, .kickfd = -1, .size = RING };
+	return 0;
+}
+
+int
+__wrap_rte_vhost_get_mem_table(int vid, struct rte_vhost_memory **m)
+{
+	*m = calloc(1, sizeof(**m) + 2 * sizeof((*m)->regions[0]));
+	(*m)->nregions = 2;
+	(*m)->regions[0].guest_phys_addr = GUEST_BASE;
+	(*m)->regions[0].host_user_addr = (uintptr_t)mem[vid].low;
+	(*m)->regions[0].size = LOW_SIZE;
+	(*m)->regions[1].guest_phys_addr = GUEST_BASE + LOW_SIZE;
+	(*m)->regions[1].host_user_addr = (uintptr_t)mem[vid].high;
+	(*m)->regions[1].size = HIGH_SIZE;
+	return 0;
+}
+
+int
+__wrap_rte_vhost_get_negotiated_features(int vid, uint64_t *features)
+{
+	*features = mem[vid].features;
+	return 0;
+}
+
+uint16_t
+__wrap_rte_vhost_get_vring_num(int vid)
+{
+	(void)vid;
+	return 2;
+}
+
+static uint8_t *
+host(struct memory *m, uint32_t off)
+{
+	return off < LOW_SIZE ? m->low + off : m->high + (off - LOW_SIZE);
+}
+
+/* Rings as new: as after the guest's reset. */
+static void
+reset_rings(unsigned int id, uint64_t features)
+{
+	struct memory *m = &mem[id];
+	unsigned int i;
+
+	m->features = features | RTE_BIT64(VIRTIO_F_VERSION_1);
+	for (i = 0; i < 2; i++) {
+		m->avail[i]->idx = m->used[i]->idx = 0;
+		m->avail[i]->flags = 0;
+		m->last_avail[i] = m->last_used[i] = 0;
+	}
+}
+
+static void
+create_guest(unsigned int id)
+{
+	struct memory *m = &mem[id];
+	const struct rte_ether_hdr eth = { .dst_addr = { { 2, 0, 0, 0, 0, (uint8_t)id } } };
+	uint8_t *at;
+	unsigned int i;
+
+	m->low = calloc(1, LOW_SIZE);
+	m->high = calloc(1, HIGH_SIZE);
+	for (i = 0, at = m->low; i < 2; i++, at += 2048) {
+		m->desc[i] = (void *)at;
+		m->avail[i] = (void *)(at + 1024);
+		m->used[i] = (void *)(at + 1024 + 256);
+	}
+	reset_rings(id, 0);
+	guest[id] = (struct guest){ .vid = (int)id, .serial = id + 1, .id = (uint16_t)id,
+		.registered = true, .mac = fdb_key(&eth.dst_addr), .rings = &one_ring,
+		.direct = direct_create((int)id, false) };
+	check(fdb_add(guests.fdb, guest[id].mac, (uint16_t)id) == 0, "fdb_add");
+	guests.by_id[id] = &guest[id];
+}
+
+static uint64_t
+address(uint32_t off)
+{
+	return GUEST_BASE + off;
+}
+
+/* Offer a buffer: at offsets, n pieces of len bytes, of one of the shapes that virtio knows. */
+static void
+offer(struct memory *m, unsigned int ring, uint32_t off, uint32_t len, unsigned int pieces,
+	bool indirect)
+{
+	uint16_t slot = (uint16_t)(m->avail[ring]->idx % RING), flags = ring == 0 ? VRING_DESC_F_WRITE : 0;
+	uint32_t tables = TABLES_OFF + (ring * RING + slot) % 32 * INDIRECT * 16;
+	struct vring_desc *table = indirect ? (void *)host(m, tables) : m->desc[ring];
+	uint16_t first = indirect ? 0 : slot, i, at = first;
+	uint32_t part = len / pieces;
+
+	for (i = 0; i < pieces; i++) {
+		uint16_t next = (uint16_t)(indirect ? at + 1 : (at + 17) % RING);
+
+		table[at] = (struct vring_desc){ address(off + i * part), i + 1u < pieces ? part :
+			len - part * (pieces - 1),
+			(uint16_t)(flags | (i + 1u < pieces ? VRING_DESC_F_NEXT : 0)), next };
+		at = next;
+	}
+	if (indirect)
+		m->desc[ring][slot] = (struct vring_desc){ address(tables), pieces * 16,
+			VRING_DESC_F_INDIRECT, 0 };
+	m->avail[ring]->ring[slot] = slot;
+	__atomic_store_n(&m->avail[ring]->idx, (uint16_t)(m->avail[ring]->idx + 1), __ATOMIC_RELEASE);
+}
+
+static uint32_t
+write_frame(struct memory *m, uint32_t off, unsigned int from, unsigned int to, uint8_t fill, uint32_t len)
+{
+	uint8_t f[VIRTIO_NET_HDR_LEN + FRAME] = { 0 };
+	uint32_t i;
+
+	memcpy(f + VIRTIO_NET_HDR_LEN, &guest[to].mac, 6);
+	memcpy(f + VIRTIO_NET_HDR_LEN + 6, &guest[from].mac, 6);
+	memset(f + VIRTIO_NET_HDR_LEN + 12, fill, len - 12);
+	for (i = 0; i < VIRTIO_NET_HDR_LEN + len; i++)
+		*host(m, off + i) = f[i];
+	return (uint32_t)VIRTIO_NET_HDR_LEN + len;
+}
+
+/* Somewhere where a buffer fits; now and then across the two regions. */
+static uint32_t
+somewhere(void)
+{
+	return below(8) == 0 ? LOW_SIZE - 1 - below(BUFFER) :
+		BUFFERS_OFF + below((LOW_SIZE + HIGH_SIZE - BUFFERS_OFF) / BUFFER - 1) * BUFFER;
+}
+
+static const uint64_t nasty[] = { 0, 1, 2, 11, 12, 25, 26, 63, 64, 65, 0x7fff, 0x8000, 0xffff,
+	65536, 0x7fffffff, 0xfffffff0, 0xffffffff, GUEST_BASE, GUEST_BASE - 1, GUEST_BASE + LOW_SIZE - 1,
+	GUEST_BASE + LOW_SIZE, GUEST_BASE + LOW_SIZE + HIGH_SIZE - 1, GUEST_BASE + LOW_SIZE + HIGH_SIZE,
+	GUEST_BASE + TABLES_OFF, GUEST_BASE + TABLES_OFF + 1, UINT64_MAX, UINT64_MAX - 15, UINT64_MAX - GUEST_BASE };
+
+/* Alter one field of EVIL's rings or tables. */
+static void
+alter(uint64_t *state)
+{
+	struct memory *m = &mem[EVIL];
+	uint64_t r = next_random(state), value = nasty[(r >> 8) % RTE_DIM(nasty)];
+	unsigned int ring = r & 1, slot = (unsigned int)(r >> 40) % RING;
+	struct vring_desc *d = r & 2 ? &m->desc[ring][slot] :
+		(struct vring_desc *)(void *)(m->low + TABLES_OFF) + (r >> 40) % (32 * INDIRECT);
+
+	if (r & 4)
+		value = next_random(state);
+	switch ((r >> 3) % 7) {
+	case 0:
+		__atomic_store_n(&d->addr, value, __ATOMIC_RELAXED);
+		break;
+	case 1:
+		__atomic_store_n(&d->len, (uint32_t)value, __ATOMIC_RELAXED);
+		break;
+	case 2:
+		__atomic_store_n(&d->flags, (uint16_t)value, __ATOMIC_RELAXED);
+		break;
+	case 3:
+		__atomic_store_n(&d->next, (uint16_t)value, __ATOMIC_RELAXED);
+		break;
+	case 4:
+		__atomic_store_n(&m->avail[ring]->ring[slot], (uint16_t)value, __ATOMIC_RELAXED);
+		break;
+	case 5:
+		if ((r >> 60) == 0) /* most jumps of the index end it at once */
+			__atomic_store_n(&m->avail[ring]->idx, (uint16_t)value, __ATOMIC_RELAXED);
+		break;
+	default: /* the frame itself: its destination above all */
+		*host(m, BUFFERS_OFF + (uint32_t)(r >> 40) % (LOW_SIZE + HIGH_SIZE - BUFFERS_OFF)) =
+			(uint8_t)value;
+		break;
+	}
+}
+
+static void *
+scribbler(void *arg)
+{
+	uint64_t state = *(uint64_t *)arg;
+
+	while (!__atomic_load_n(&end, __ATOMIC_RELAXED)) {
+		if (__atomic_load_n(&scribble, __ATOMIC_RELAXED))
+			alter(&state);
+		else
+			sched_yield();
+	}
+	return NULL;
+}
+
+/* What the ordinary path would do with what is left to it: take it, here to throw it away. */
+static void
+take_rest(unsigned int id)
+{
+	direct_lend(guest[id].direct, (int)id, 1);
+	mem[id].last_used[1] = (uint16_t)(mem[id].last_used[1] + mem[id].avail[1]->idx - mem[id].last_avail[1]);
+	mem[id].last_avail[1] = mem[id].avail[1]->idx;
+	mem[id].used[1]->idx = mem[id].last_used[1];
+	direct_return(guest[id].direct, (int)id, 1, &w->section);
+}
+
+/* Until there is nothing left: a burst ends before a frame that is not as simple as the first. */
+static void
+poll(unsigned int id)
+{
+	bool ordinary;
+	uint32_t done;
+
+	do {
+		guest[id].direct->ring[1].once = false;
+		guest[id].direct->ring[1].skip = 0;
+		done = direct_poll(w, &guest[id], 0, &ordinary);
+		if (ordinary)
+			take_rest(id);
+		direct_pass(&w->section);
+	} while (done > 0);
+}
+
+static void
+renew(unsigned int id)
+{
+	static const uint64_t sets[] = { 0, RTE_BIT64(VIRTIO_NET_F_MRG_RXBUF),
+		RTE_BIT64(VIRTIO_NET_F_CSUM), RTE_BIT64(VIRTIO_RING_F_EVENT_IDX) |
+			RTE_BIT64(VIRTIO_NET_F_MRG_RXBUF) | RTE_BIT64(VIRTIO_NET_F_CSUM) };
+
+	direct_leave(&w->section);
+	direct_pause(guest[id].direct, (int)id, sw.sections);
+	guest[id].direct->broken = false;
+	reset_rings(id, id == EVIL ? sets[below(RTE_DIM(sets))] : 0);
+	direct_resume(guest[id].direct, (int)id);
+}
+
+/* PEER has room for n frames. */
+static void
+make_room(uint16_t n)
+{
+	struct memory *p = &mem[PEER];
+
+	while ((uint16_t)(p->avail[0]->idx - p->used[0]->idx) < n)
+		offer(p, 0, BUFFERS_OFF + p->avail[0]->idx % RING * BUFFER, BUFFER, 1, false);
+}
+
+/* GOOD sends two frames to PEER and up to two to EVIL: PEER gets its two. */
+static void
+good_turn(uint8_t fill)
+{
+	struct memory *m = &mem[GOOD], *p = &mem[PEER];
+	uint32_t len[2], i, n = below(3);
+	uint16_t used = p->used[0]->idx;
+
+	make_room(2);
+	for (i = 0; i < 2; i++) {
+		len[i] = 14 + below(FRAME - 14);
+		offer(m, 1, BUFFERS_OFF + i * BUFFER,
+			write_frame(m, BUFFERS_OFF + i * BUFFER, GOOD, PEER, (uint8_t)(fill + i), len[i]), 1,
+			false);
+	}
+	for (; i < 2 + n; i++)
+		offer(m, 1, BUFFERS_OFF + i * BUFFER, write_frame(m, BUFFERS_OFF + i * BUFFER, GOOD, EVIL,
+			fill, 14 + below(FRAME - 14)), 1 + below(2), below(2));
+	poll(GOOD);
+	check((uint16_t)(p->used[0]->idx - used) == 2, "a frame between the others was lost");
+	for (i = 0; i < 2; i++) {
+		const struct vring_used_elem *e = &p->used[0]->ring[(used + i) % RING];
+		const uint8_t *got = host(p, BUFFERS_OFF + e->id * BUFFER) + VIRTIO_NET_HDR_LEN;
+
+		check(e->id == (used + i) % RING, "a buffer of the receiver was used out of turn");
+		check(e->len == VIRTIO_NET_HDR_LEN + len[i], "a frame between the others has a wrong length");
+		check(memcmp(got, &guest[PEER].mac, 6) == 0 && memcmp(got + 6, &guest[GOOD].mac, 6) == 0,
+			"a frame between the others has wrong addresses");
+		check(len[i] == 14 || (got[12] == (uint8_t)(fill + i) && memcmp(got + 12, got + 13, len[i] - 13) == 0),
+			"a frame between the others was altered");
+	}
+}
+
+static void
+evil_turn(uint64_t turn)
+{
+	struct memory *m = &mem[EVIL];
+	uint32_t i, n = 1 + below(6);
+
+	make_room((uint16_t)below(8));
+	for (i = 0; i < n; i++) {
+		uint32_t off = somewhere(), pieces = 1 + below(4);
+
+		offer(m, 1, off, write_frame(m, off, EVIL, below(16) ? PEER + below(2) - 1 : EVIL,
+			(uint8_t)turn, 14 + below(FRAME - 14)), pieces, below(3) == 0);
+		offer(m, 0, somewhere(), below(4) ? BUFFER : below(BUFFER) + 1, 1 + below(4), below(3) == 0);
+	}
+	for (i = below(4); i > 0; i--)
+		alter(&rng);
+	poll(EVIL);
+}
+
+int
+main(int argc, char **argv)
+{
+	char *eal[] = { argv[0], (char *)(uintptr_t)"--no-huge", (char *)(uintptr_t)"-m",
+		(char *)(uintptr_t)"64", (char *)(uintptr_t)"--no-pci", (char *)(uintptr_t)"--no-shconf",
+		(char *)(uintptr_t)"--no-telemetry", (char *)(uintptr_t)"--log-level=critical", NULL };
+	uint64_t bursts = argc > 1 ? strtoull(argv[1], NULL, 10) : 1000000, turn, broken = 0, state;
+	uint64_t direct = 0, total = 0;
+	uint8_t *quiet;
+	pthread_t thread;
+	unsigned int i;
+
+	rng = argc > 2 ? strtoull(argv[2], NULL, 10) * 2 + 1 : 88172645463325252ull;
+	state = rng ^ 0x5555555555555555ull;
+	if (rte_eal_init(RTE_DIM(eal) - 1, eal) < 0)
+		return EXIT_FAILURE;
+	rte_log_set_level(RTE_LOGTYPE_USER1, RTE_LOG_CRIT);
+	sw = (struct switch_ctx){ .cfg = &cfg, .guests = &guests, .uplink = &uplink,
+		.sections = rte_zmalloc(NULL, rte_rcu_qsbr_get_memsize(1), RTE_CACHE_LINE_SIZE) };
+	rte_rcu_qsbr_init(sw.sections, 1);
+	rte_rcu_qsbr_thread_register(sw.sections, 0);
+	guests.fdb = fdb_create();
+	w = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*w));
+	memset(w, 0, sizeof(*w));
+	w->sw = &sw;
+	w->section.qsbr = sw.sections;
+	for (i = 0; i < NB; i++)
+		create_guest(i);
+	quiet = calloc(1, HIGH_SIZE);
+	for (i = 0; i < HIGH_SIZE; i++)
+		quiet[i] = mem[GOOD].high[i] = (uint8_t)(i * 31);
+	check(pthread_create(&thread, NULL, scribbler, &state) == 0, "thread");
+	for (turn = 0; turn < bursts; turn++) {
+		if (turn % 1000 == 0) {
+			__atomic_store_n(&scribble, turn / 1000 % 2, __ATOMIC_RELAXED);
+			check(memcmp(quiet, mem[GOOD].high, HIGH_SIZE) == 0, "memory of another guest was written");
+			for (i = 0; i < NB; i++)
+				check(i == EVIL || !guest[i].direct->broken, "another guest was switched off");
+		}
+		/* Tell it off, and let it begin anew: also without having been caught. */
+		if (guest[EVIL].direct->broken || below(64) == 0) {
+			broken += guest[EVIL].direct->broken;
+			renew(EVIL);
+		}
+		evil_turn(turn);
+		good_turn((uint8_t)turn);
+	}
+	__atomic_store_n(&end, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	free(quiet);
+	for (i = 0; i < NB; i++) {
+		direct += w->counters.guest[i].tx_direct;
+		total += w->counters.guest[i].rx_ok;
+	}
+	printf("%" PRIu64 " bursts, %" PRIu64 " times switched off, %" PRIu64 " frames of EVIL copied, %"
+		PRIu64 " to it, %" PRIu64 " in all\n", bursts, broken,
+		w->counters.guest[EVIL].tx_direct, w->counters.guest[EVIL].rx_ok, direct);
+	fflush(stdout);
+	check(direct == total, "counters disagree");
+	check(broken > bursts / 1000 && w->counters.guest[EVIL].tx_direct > bursts / 100 &&
+		w->counters.guest[EVIL].rx_ok > bursts / 100, "too little was tried");
+	return EXIT_SUCCESS;
+}
