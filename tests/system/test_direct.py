@@ -169,9 +169,7 @@ MESSAGES = {
 def restart(g):
     """Both rings stopped and started where they were, as for a migration."""
     for i in (0, 1):
-        base = struct.unpack("<II", g.state(GET_VRING_BASE, i, 0, reply=True))[1]
-        assert (base - g.rings[i].used_idx()) & 0xffff == 0 or i == 0
-        g.rings[i].base = base
+        g.rings[i].base = struct.unpack("<II", g.state(GET_VRING_BASE, i, 0, reply=True))[1]
     for fd in g.fds:
         os.close(fd)
     g.fds = []
@@ -190,7 +188,7 @@ def test_nothing_is_lost_or_doubled_when_rings_change_hands(guests, message, who
     with Switch("--rx-retry", "1", "--rx-retry-num", "1000", "--rx-retry-delay", "1000") as s:
         a, b = guests(s, 2)
         introduce(a, b)
-        before = s.stats(0)["tx_total"]
+        before = s.stats(0)
         got, sent, end = [], 0, time.monotonic() + 1.5
         actor = a if who == "sender" else b
         while time.monotonic() < end:
@@ -206,6 +204,9 @@ def test_nothing_is_lost_or_doubled_when_rings_change_hands(guests, message, who
                     ring.offer([head])
                 sent += 20
             MESSAGES[message](actor)
+            if message == "stopped" and actor is b:
+                b.announce()  # its address is learned anew in each life
+                a.poll()
             got += b.poll()
         deadline = time.monotonic() + 5
         while a.rings[1].used_idx() != a.rings[1].avail_idx and time.monotonic() < deadline:
@@ -218,9 +219,8 @@ def test_nothing_is_lost_or_doubled_when_rings_change_hands(guests, message, who
             assert len(numbers) > 20
             return
         stats = consistent(s.stats(0))
-        assert stats["tx_total"] - before == sent
-        assert stats["tx_total"] - before - stats["tx_dropped"] == len(numbers) or who == "receiver"
-        assert sent - stats["tx_dropped"] - s.stats(1)["rx_dropped"] <= len(numbers) <= sent
+        dropped = stats["tx_dropped"] - before["tx_dropped"]
+        assert stats["tx_total"] - before["tx_total"] == sent == len(numbers) + dropped
         assert len(numbers) > 20
         if message == "memory":
             assert len(numbers) == sent and stats["tx_direct"] > 0
