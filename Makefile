@@ -28,6 +28,7 @@ CUSE_LIBS = $(shell $(PKGCONF) --libs fuse3)
 endif
 MODEL := $(BUILD)/nic82599/libnic82599.so
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
+MATRIX := $(BUILD)/unit/matrix
 
 # Deferred, so that "make demo" can install DPDK before it is asked for. DPDK's headers are
 # taken as the system's: they are not held to this project's warnings.
@@ -73,7 +74,7 @@ $(BUILD)/asan-obj/%.o: %.c Makefile $(BUILD)/flavour
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(ASAN_FLAGS) -c -o $@ $<
 
 # A unit test is one file, linked with every room but main.c.
-unit: $(UNIT)
+unit: $(UNIT) $(MATRIX)
 
 $(BUILD)/unit/test_output: LDFLAGS += -Wl,--wrap=rte_vhost_enqueue_burst
 
@@ -92,6 +93,11 @@ $(FUZZ): tests/unit/fuzz_direct.c $(filter-out $(BUILD)/asan-obj/main.o,$(SRCS:%
 $(BUILD)/unit/%: tests/unit/%.c $(filter-out $(BUILD)/obj/main.o,$(SRCS:%.c=$(BUILD)/obj/%.o))
 	@mkdir -p $(@D)
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(DPDK_LIBS) $(CUSE_LIBS) -lcmocka
+
+# Guests of a system test.
+$(MATRIX): tests/system/matrix.c Makefile
+	@mkdir -p $(@D)
+	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(DPDK_LIBS)
 
 # The model is a plugin to DPDK: it needs the driver's side of DPDK's interface.
 nic82599: $(MODEL)

@@ -2,19 +2,20 @@
 """The direct path: one copy between guests. Which guests take it, and what happens on the way."""
 
 import os
+import struct
 import subprocess
 import threading
 import time
 
 import pytest
 
-from harness import ROOT, Switch, wait_for
+from harness import ROOT, Switch, cpus, eal_args, wait_for
 from test_guests import consistent, introduce
 from vhostuser import (DESC_NEXT, F_CSUM, F_MRG_RXBUF, GET_VRING_BASE, HDR_LEN, SET_FEATURES,
-                       SET_MEM_TABLE, SET_VRING_ENABLE, Guest)
-import struct
+                       SET_MEM_TABLE, SET_VRING_ENABLE)
 
 F_LOG_ALL = 1 << 26
+MATRIX = os.path.join(ROOT, "build/unit/matrix")
 FUZZ = os.path.join(ROOT, "build/asan/fuzz_direct")
 
 
@@ -247,6 +248,32 @@ def test_who_breaks_the_rules_is_switched_off_alone(guests):
         assert states == {"0": "switched off", "1": "switched off", "2": "registered",
                           "3": "registered"}
         assert paths(s)["0"] == ("ordinary", "broke the rules of its virtqueues, switched off")
+
+
+KINDS = [(packed, mergeable, in_order)
+         for packed in (0, 1) for mergeable in (0, 1) for in_order in (0, 1)]
+
+
+@pytest.mark.parametrize("lcores", [None, f"{cpus()[0]},{cpus()[1]}"], ids=["", "2 workers"])
+def test_every_pair_of_kinds(lcores):
+    """{split, packed} x {mergeable, not} x {in-order, not}, each to each other."""
+    with Switch("--mergeable", "1", "--rx-retry-delay", "100", memory=1024, lcores=lcores) as s:
+        vdevs = [a for i, (packed, mergeable, in_order) in enumerate(KINDS) for a in (
+            "--vdev", f"net_virtio_user{i},path={s.sock},mac=02:00:00:00:0a:{i:02x},queue_size=64,"
+            f"packed_vq={packed},mrg_rxbuf={mergeable},in_order={in_order}")]
+        out = subprocess.run(
+            [MATRIX, *eal_args("matrix", f"0@{cpus()[1]}", 256, ["--no-telemetry", *vdevs]), "--",
+             "64,1518,9000", *[str(i) for i, kind in enumerate(KINDS) if kind[1]]],
+            capture_output=True, text=True, timeout=300, check=False)
+        print(out.stdout[-3000:] + out.stderr[-3000:])
+        lines = out.stdout.splitlines()
+        assert lines[-1] == "done" and not [line for line in lines if line.startswith("wrong")]
+        rows = [tuple(map(int, line.split())) for line in lines if line[0].isdigit()]
+        assert len(rows) == 3 * len(KINDS) * (len(KINDS) - 1)
+        for sender, receiver, size, moving, full in rows:
+            # a ring of 64 with buffers of 2 KB holds 12 frames of 9000 bytes
+            room = 12 if size > 2048 and KINDS[receiver][1] else 56
+            assert moving == 200 and full >= room, (KINDS[sender], KINDS[receiver], size, moving, full)
 
 
 def test_hostile_rings():
