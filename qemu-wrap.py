@@ -18,8 +18,8 @@ changed for each "-netdev tap" that has vhost, and becomes QEMU:
 All else is passed on as it is. Calls that start no guest (-version, -help, "-device help",
 "-machine none") are passed on unchanged.
 
-Settings, at the top of the file; an environment variable QEMU_WRAP_ and the name in capitals, like
-QEMU_WRAP_EMUL_PATH, goes before what the file says:
+The settings are at the top of the file. The environment goes before them: QEMU_WRAP_EMUL_PATH, and
+so on for each name in capitals.
 
 emul_path (/usr/bin/qemu-system-x86_64)
    The QEMU to start.

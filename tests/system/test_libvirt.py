@@ -204,8 +204,8 @@ def lease(guest, mac, libvirt, timeout=60):
     raise TimeoutError(f"no DHCP\n{libvirt.log()}")
 
 
-def libvirt_switch():
-    return Switch("--socket-owner", f"{QEMU_USER}", "--socket-mode", "0600")
+def libvirt_switch(**kw):
+    return Switch("--socket-owner", f"{QEMU_USER}", "--socket-mode", "0600", **kw)
 
 
 def enter(switch):
@@ -218,18 +218,23 @@ def enter(switch):
 
 
 def test_a_vhostuser_interface(libvirt):
+    """And it comes back by itself when the switch does."""
     tree = example("vhost-user.xml")
     mac = tree.find("devices/interface/mac").get("address")
-    with libvirt_switch() as s:
+    run = libvirt.path("run")
+    os.mkdir(run)
+    with libvirt_switch(cwd=run) as s:
         b = enter(s)
         tree.find("devices/interface/source").set("path", s.sock)
         libvirt.start(tree)
         lease(b, mac, libvirt)
         assert s.has(f"MAC_ADDRESS {mac} and VLAN_TAG 1001 registered")
-        assert len(s.guests()) == 2
-        libvirt.proc.send_signal(signal.SIGTERM)
-        s.wait_guests(1)
         b.close()
+    with libvirt_switch(cwd=run) as s:
+        wait_for(lambda: s.has(f"MAC_ADDRESS {mac} and VLAN_TAG 1000 registered"), 60,
+                 "the guest of before")
+        libvirt.proc.send_signal(signal.SIGTERM)
+        s.wait_guests(0)
 
 
 def test_the_wrapper_as_emulator(libvirt):

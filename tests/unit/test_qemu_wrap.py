@@ -6,6 +6,8 @@ import importlib.machinery
 import importlib.util
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -95,6 +97,15 @@ def test_the_historical_call_without_hugepages(qw):
     assert qw.wrap(HISTORICAL) == historical([
         "-object", "memory-backend-memfd,id=us-vhost-memory,size=4096M,share=on",
         "-machine", "memory-backend=us-vhost-memory"])
+
+
+def test_the_example_of_the_guide(qw):
+    with open(os.path.join(ROOT, "doc/qemu-wrap.rst"), encoding="utf-8") as f:
+        blocks = re.findall(r"^    (qemu\S+ .*\n(?:     .*\n)*)", f.read(), re.M)
+    # in the second one an argument is broken after a comma
+    given, got = (shlex.split(re.sub(r",\n +", ",", b.replace("\\\n", ""))) for b in blocks[:2])
+    assert given[0] == "qemu-wrap.py" and got[0] == "qemu-system-x86_64"
+    assert qw.wrap(given[1:]) == [a.replace("vhostfd=3", "vhostfd=40") for a in got[1:]]
 
 
 def test_several_nics_in_any_order(qw):
