@@ -141,7 +141,7 @@ man:
 # The sample settings never go to /etc by themselves.
 install: all
 	install -D -m 755 $(APP) $(DESTDIR)$(PREFIX)/bin/vhost-switch
-	if [ -e qemu-wrap.py ]; then install -m 755 qemu-wrap.py $(DESTDIR)$(PREFIX)/bin; fi
+	install -m 755 qemu-wrap.py $(DESTDIR)$(PREFIX)/bin
 	install -D -m 644 packaging/vhost-switch.default \
 		$(DESTDIR)$(PREFIX)/share/vhost-switch/vhost-switch.default
 	install -D -m 644 packaging/vhost-switch.bash \

@@ -12,5 +12,8 @@ html_theme_options = {"description": "A virtual Ethernet switch on DPDK", "page_
 html_static_path = ["_static"]
 html_css_files = ["guide.css"]
 html_show_sourcelink = False
-man_pages = [("vhost-switch", "vhost-switch", "virtual Ethernet switch between guests", [author], 1)]
+man_pages = [
+    ("vhost-switch", "vhost-switch", "virtual Ethernet switch between guests", [author], 1),
+    ("qemu-wrap", "qemu-wrap.py", "start QEMU on the character device of vhost-switch", [author], 1),
+]
 nitpicky = True

@@ -30,10 +30,10 @@ def test_destdir(tmp_path):
     files = {os.path.relpath(os.path.join(d, f), tmp_path) for d, _, names in os.walk(tmp_path)
              for f in names}
     assert files >= {"usr/bin/vhost-switch", "usr/share/man/man1/vhost-switch.1",
+                     "usr/bin/qemu-wrap.py", "usr/share/man/man1/qemu-wrap.py.1",
                      "usr/share/vhost-switch/vhost-switch.default",
                      "usr/share/bash-completion/completions/vhost-switch",
                      "usr/lib/systemd/system/vhost-switch.service"}
-    assert ("usr/bin/qemu-wrap.py" in files) == os.path.exists(os.path.join(ROOT, "qemu-wrap.py"))
     unit = (tmp_path / "usr/lib/systemd/system/vhost-switch.service").read_text()
     assert "ExecStart=/usr/bin/vhost-switch $EAL_OPTIONS -- $OPTIONS" in unit and "@" not in unit \
         .replace("@system-service", "")
@@ -145,12 +145,28 @@ def test_the_guide_has_no_option_more():
     assert set(guide_table()) == set(help_table(APP)) | set(help_table(CUSE_APP))
 
 
+def man_page(prefix, name):
+    """The source of a man page, without what makes it print well."""
+    page = (prefix / "share/man/man1" / name).read_text()
+    return re.sub(r"\\f[BIRP]", "", page.replace("\\-", "-").replace("\\(aq", "'"))
+
+
 def test_the_man_page_has_every_option(prefix):
-    page = (prefix / "share/man/man1/vhost-switch.1").read_text().replace("\\-", "-") \
-        .replace("\\(aq", "'")
-    page = re.sub(r"\\f[BIRP]", "", page)
+    page = man_page(prefix, "vhost-switch.1")
     for option, (value, takes) in guide_table().items():
         assert re.search(rf"^\.B {re.escape((option + ' ' + value).strip())}$", page, re.M), option
         assert takes.replace("``", "").split(";")[0][:60] in page, option
     for heading in ("NAME", "SYNOPSIS", "SIGNALS", "EXIT STATUS", "EXAMPLES", "SEE ALSO"):
         assert re.search(rf"^\.SH {heading}$", page, re.M)
+
+
+def test_the_wrappers_man_page_says_what_its_help_says(prefix):
+    told = subprocess.run([prefix / "bin/qemu-wrap.py", "--help"], capture_output=True, text=True,
+                          check=True).stdout
+    page = " ".join(man_page(prefix, "qemu-wrap.py.1").split())
+    settings = re.findall(r"^(\w+ \(.*\))\n((?:   .*\n)+)", told, re.M)
+    assert len(settings) == 6
+    for name, text in settings:
+        assert f"{name} {' '.join(text.split())}" in page, name
+    for heading in ("NAME", "SYNOPSIS", "DESCRIPTION", "SETTINGS", "EXIT STATUS", "EXAMPLES"):
+        assert f".SH {heading} " in page or f'.SH "{heading}" ' in page, heading
