@@ -28,8 +28,8 @@ us_vhost_path (/dev/usvhost)
    Device of a vhost-switch with CUSE, or its vhost-user socket.
 
 hugetlbfs_dir (empty)
-   Folder of a hugetlbfs for guest memory. Empty: the first hugetlbfs in /proc/mounts that may be
-   written and whose pool has enough free pages, else the first whose pool is not empty.
+   Folder of a hugetlbfs for guest memory. Empty: of those in /proc/mounts that may be written the
+   first with enough free pages, else the first that has pages at all.
 
 emul_opts_user (empty)
    More options for each guest, in the quoting of a shell.
@@ -288,17 +288,17 @@ def size_text(size):
 
 
 def hugepage_pool(folder):
-    """Pages of the pool behind a hugetlbfs, as (bytes free, whether there are any)."""
-    def number(name):
+    """What is behind a hugetlbfs: bytes of a page, bytes free, bytes in all."""
+    def size(name):
         with open(f"{POOLS}/hugepages-{page >> 10}kB/{name}", encoding="ascii") as f:
-            return int(f.read())
+            return int(f.read()) * page
 
     try:
         page = os.statvfs(folder).f_bsize
-        spare = number("nr_overcommit_hugepages")
-        return (number("free_hugepages") + spare) * page, number("nr_hugepages") + spare > 0
+        spare = size("nr_overcommit_hugepages")
+        return page, size("free_hugepages") + spare, size("nr_hugepages") + spare
     except OSError:
-        return 0, False
+        return 0, 0, 0
 
 
 def hugepage_folder(size):
@@ -306,14 +306,14 @@ def hugepage_folder(size):
     if hugetlbfs_dir:
         return hugetlbfs_dir
     first = None
-    with open(MOUNTS, encoding="utf-8") as f:
+    with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as f:
         mounts = [line.split() for line in f]
     for _, folder, kind, *_ in mounts:
         if kind != "hugetlbfs":
             continue
         folder = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), folder)
-        free, any_page = hugepage_pool(folder)
-        if not any_page or not os.access(folder, os.W_OK):
+        page, free, total = hugepage_pool(folder)
+        if not total or page > size or not os.access(folder, os.W_OK):
             continue
         if free >= size:
             return folder
@@ -378,13 +378,20 @@ def huge_memory(args, folder):
         args.add("-mem-prealloc")
 
 
+def user_options(name):
+    try:
+        return shlex.split(globals()[name])
+    except ValueError as e:
+        raise Failure(f"{name}: {e}") from e
+
+
 def wrap(argv):
     """The command line for QEMU, without its name, from the one that was given."""
     if Arguments(argv).starts_no_guest():
         return list(argv)
     vhost = any(has_vhost(v) for v in Arguments(argv).values("netdev"))
-    args = Arguments([*argv, *(shlex.split(emul_opts_user_vhost) if vhost else ()),
-                      *shlex.split(emul_opts_user)])
+    args = Arguments([*argv, *(user_options("emul_opts_user_vhost") if vhost else ()),
+                      *user_options("emul_opts_user")])
     if vhost:
         netdevs = [v for v in args.values("netdev") if has_vhost(v)]
         ids = {v.get("id") for v in netdevs} - {None}
@@ -396,7 +403,7 @@ def wrap(argv):
                 attach_by_device(netdev)
         offloads_off(args, ids)
         share_memory(args)
-    elif int(use_huge_all) and not has_memory_backend(args):
+    elif str(use_huge_all) not in ("0", "") and not has_memory_backend(args):
         folder = hugepage_folder(memory_size(args))
         if folder:
             huge_memory(args, folder)
@@ -411,13 +418,15 @@ def main():
         globals()[name] = os.environ.get("QEMU_WRAP_" + name.upper(), globals()[name])
     try:
         args = wrap(sys.argv[1:])
+    except Failure as e:
+        warn(str(e))
+        return 1
+    try:
         # The process stays the one that was started: signals and exit status are QEMU's own.
         os.execv(emul_path, [emul_path, *args])
-    except (Failure, ValueError) as e:
-        warn(str(e))
     except OSError as e:
         warn(f"emul_path {emul_path}: {e.strerror}")
-    return 1
+        return 1
 
 
 if __name__ == "__main__":

@@ -316,23 +316,28 @@ def test_mem_path_and_prealloc_that_are_given(qw, huge):
         *hugepages("/mnt/huge", "128M", path=False, prealloc=False)]
 
 
-def test_which_hugetlbfs(qw, huge):
-    huge("empty", 0, 0, kb=1 << 20)
+def test_which_hugetlbfs(qw, huge, tmp_path):
+    huge("empty", 0, 0, kb=32 << 20)
+    huge("large pages", 2, 2, kb=1 << 20)
     small = huge("too small", 10, 100, kb=4)
-    assert qw.hugepage_folder(1 << 30) == small
+    assert qw.hugepage_folder(1 << 29) == small
     large = huge("with space,comma", 512, 1024)
-    assert qw.hugepage_folder(1 << 30) == large
+    assert qw.hugepage_folder(1 << 29) == large
     assert qw.hugepage_folder(4096) == small
-    assert qw.hugepage_folder(1 << 40) == small
-    assert memory_only(qw, "-m", "1G")[2:6] == [
+    assert qw.hugepage_folder(1 << 30) == str(tmp_path / "large pages")
+    assert memory_only(qw, "-m", "512M")[2:6] == [
         "-mem-path", large, "-mem-prealloc", "-object"]
     qw.hugetlbfs_dir = "/mnt/huge"
     assert qw.hugepage_folder(1 << 30) == "/mnt/huge"
 
 
-def test_an_empty_pool_is_no_hugepages(qw, huge):
+def test_an_empty_pool_is_no_hugepages(qw, huge, tmp_path):
     huge("empty", 0, 0)
     assert qw.hugepage_folder(1 << 30) is None
+    huge("busy", 0, 100, kb=4)
+    assert qw.hugepage_folder(1 << 30) == str(tmp_path / "busy")
+    assert qw.hugepage_folder(4095) is None
+    qw.MOUNTS = "/dev/null"
     assert memory_only(qw) == MEMFD_128
 
 
@@ -432,7 +437,7 @@ def test_descriptors_of_the_caller_are_handed_on(emulator, tmp_path):
 @pytest.mark.parametrize("more, told", [
     ({"QEMU_WRAP_US_VHOST_PATH": "/nonexistent"}, "us_vhost_path /nonexistent: No such file"),
     ({"QEMU_WRAP_EMUL_PATH": "/nonexistent"}, "emul_path /nonexistent: No such file"),
-    ({"QEMU_WRAP_EMUL_OPTS_USER": "'"}, "No closing quotation"),
+    ({"QEMU_WRAP_EMUL_OPTS_USER": "'"}, "emul_opts_user: No closing quotation"),
 ])
 def test_failures_are_one_line(emulator, more, told):
     r = subprocess.run([WRAPPER, "-netdev", "tap,id=a,vhost=on"], capture_output=True, text=True,
