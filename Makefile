@@ -28,7 +28,7 @@ CUSE_LIBS = $(shell $(PKGCONF) --libs fuse3)
 endif
 MODEL := $(BUILD)/nic82599/libnic82599.so
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
-MATRIX := $(BUILD)/unit/matrix
+HELPERS := $(BUILD)/unit/matrix $(BUILD)/unit/dump_registers
 
 # Deferred, so that "make demo" can install DPDK before it is asked for. DPDK's headers are
 # taken as the system's: they are not held to this project's warnings.
@@ -74,7 +74,7 @@ $(BUILD)/asan-obj/%.o: %.c Makefile $(BUILD)/flavour
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(ASAN_FLAGS) -c -o $@ $<
 
 # A unit test is one file, linked with every room but main.c.
-unit: $(UNIT) $(MATRIX)
+unit: $(UNIT) $(HELPERS)
 
 $(BUILD)/unit/test_output: LDFLAGS += -Wl,--wrap=rte_vhost_enqueue_burst
 
@@ -94,8 +94,8 @@ $(BUILD)/unit/%: tests/unit/%.c $(filter-out $(BUILD)/obj/main.o,$(SRCS:%.c=$(BU
 	@mkdir -p $(@D)
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(DPDK_LIBS) $(CUSE_LIBS) -lcmocka
 
-# Guests of a system test.
-$(MATRIX): tests/system/matrix.c Makefile
+# Programs that system tests run.
+$(HELPERS): $(BUILD)/unit/%: tests/system/%.c Makefile
 	@mkdir -p $(@D)
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(DPDK_LIBS)
 

@@ -2,6 +2,7 @@
 """The 82599's own rules, by the real ixgbe PMD on the model of the card (tests/nic82599)."""
 
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -10,13 +11,14 @@ import time
 
 import pytest
 
-from harness import ROOT, Switch, Wire, wait_for
+from harness import ROOT, Wire, cpus, eal_args, wait_for
 from test_guests import consistent, introduce
 from test_uplink import BROADCAST, OUTSIDE, tagged, to_guest
 from vhostuser import Guest
 
 MULTICAST = "01:00:5e:00:00:fb"
 OWN = "mac_020000825909"  # of the card
+DUMP = os.path.join(ROOT, "build/unit/dump_registers")
 ASAN = os.path.join(ROOT, "build/asan/vhost-switch")
 
 
@@ -315,6 +317,17 @@ def test_a_link_that_flaps(wire, guests):
             wait_for(lambda t=turn: any(f[18:24] == b"turn %d" % t for f in wire.recv(1)),
                      what="a frame on the wire")
         assert consistent(s.stats(0))["tx_total"] == before + 9
+
+
+def test_a_register_that_is_not_modelled_ends_the_process(wire):
+    """Nothing is made up: the driver's dump reads registers that no forwarding needs."""
+    args = eal_args("dump", str(cpus()[0]), 512,
+                    ["--no-telemetry", *wire.eal, *[a for v in wire.vdev for a in ("--vdev", v)]])
+    r = subprocess.run([DUMP, *args], capture_output=True, text=True, timeout=60, check=False)
+    print(r.stdout + r.stderr)
+    assert "registers of port 1" in r.stdout
+    assert r.returncode == -signal.SIGABRT
+    assert re.search(r"^nic82599: not modelled: .+ \(0x[0-9a-f]+\)$", r.stderr, re.M)
 
 
 @pytest.mark.parametrize("options,says", [
