@@ -7,11 +7,14 @@ powers off. QEMU runs under TCG, which works everywhere.
 """
 
 import glob
+import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import threading
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CACHE = os.path.join(ROOT, "build/vm")
@@ -132,7 +135,7 @@ class Vm:
     """
 
     def __init__(self, name, script, sock=None, mac=None, programs=(), device="", cpus="",
-                 memory=256, say=None, smp=1, modules=None, fill=None):
+                 memory=256, say=None, smp=1, modules=None, fill=None, extra=()):
         vmlinuz, _ = kernel()
         if modules is None:
             modules = NET_MODULES if sock else []
@@ -149,6 +152,7 @@ class Vm:
                 "-netdev", "vhost-user,id=net,chardev=chr",
                 # vectors=0: QEMU 7.2 under TCG fails when virtio-net over vhost uses MSI-X
                 "-device", f"virtio-net-pci,netdev=net,mac={mac},romfile=,vectors=0{device}"]
+        args += extra
         if cpus:
             args = ["taskset", "-c", cpus, *args]
         self.name, self.lines, self.say = name, [], say
@@ -180,3 +184,32 @@ class Vm:
         if self.proc.poll() is None:
             self.proc.kill()
             self.proc.wait()
+
+
+class Qmp:
+    """A talk with a QEMU that was started with -qmp unix:PATH,server=on,wait=off."""
+
+    def __init__(self, path, timeout=60):
+        end = time.monotonic() + timeout
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(timeout)
+        while self.sock.connect_ex(path) != 0:
+            if time.monotonic() > end:
+                raise TimeoutError(f"no QEMU at {path}")
+            time.sleep(0.1)
+        self.lines = self.sock.makefile()
+        self.lines.readline()
+        self("qmp_capabilities")
+
+    def __call__(self, command, **arguments):
+        self.sock.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
+        while True:
+            answer = json.loads(self.lines.readline())
+            if "error" in answer:
+                raise RuntimeError(f"{command}: {answer['error']['desc']}")
+            if "return" in answer:
+                return answer["return"]
+
+    def close(self):
+        self.lines.close()
+        self.sock.close()
