@@ -32,8 +32,23 @@ def cuse_switch(*args, **kw):
 
 
 def descriptors(switch):
-    return sorted(os.readlink(f"/proc/{switch.proc.pid}/fd/{fd}")
-                  for fd in os.listdir(f"/proc/{switch.proc.pid}/fd"))
+    """What the switch has open. Some may be closed while this looks."""
+    found = []
+    for fd in os.listdir(f"/proc/{switch.proc.pid}/fd"):
+        try:
+            found.append(os.readlink(f"/proc/{switch.proc.pid}/fd/{fd}"))
+        except FileNotFoundError:
+            pass
+    return sorted(found)
+
+
+def settled_descriptors(switch):
+    """The same once nothing comes and goes any more: a question to telemetry is a socket too."""
+    last, now = None, descriptors(switch)
+    while last != now:
+        time.sleep(0.3)
+        last, now = now, descriptors(switch)
+    return now
 
 
 def exchange(a, b, n=40):
@@ -142,7 +157,7 @@ def test_clients_killed_at_every_step():
         a, b = VhostNet("02:00:00:00:00:0a"), Guest(s.sock, "02:00:00:00:00:0b")
         s.wait_guests(2)
         introduce(a, b)
-        before = descriptors(s)
+        before = settled_descriptors(s)
         for steps in range(18):
             child = os.fork()
             if child == 0:
@@ -174,7 +189,7 @@ def test_out_of_order_and_nonsense():
         a = VhostNet.__new__(VhostNet)
         a.steps, a.sock = None, Device()
         a.call(vn.GET_FEATURES, bytes(8))  # once answered, its connection has been accepted
-        before = descriptors(s)
+        before = settled_descriptors(s)
         pair = lambda i, v: struct.pack("<Ii", i, v)  # noqa: E731
         # before VHOST_SET_OWNER
         for command in (vn.SET_VRING_NUM, vn.SET_VRING_BASE, vn.SET_VRING_KICK, vn.SET_VRING_CALL,
@@ -223,7 +238,7 @@ def test_bad_memory():
         b = Guest(s.sock, "02:00:00:00:00:0b")
         s.wait_guests(1)
         a = VhostNet("02:00:00:00:00:0a", enable=False)
-        before = descriptors(s)
+        before = settled_descriptors(s)
         shared, at = a.base, lambda n, *r: struct.pack("<II", n, 0) + b"".join(
             struct.pack("<QQQQ", *x, 0) for x in r)
         private = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE)
