@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The CUSE way in. It takes a kernel with CUSE and modules: Debian's, in a VM.
 
-One VM runs tests/vm/inside/cuse.py with pytest and prints each outcome to its console; here each becomes
+One VM runs tests/vm/inside/{cuse,eventfd_link}.py with pytest and prints each outcome to its console; here each becomes
 the outcome of a test of the same name.
 """
 
@@ -20,7 +20,7 @@ sys.path[:0] = [HERE]
 
 import vm  # noqa: E402
 
-INSIDE = os.path.join(HERE, "inside/cuse.py")
+INSIDE = [os.path.join(HERE, "inside", name) for name in ("cuse.py", "eventfd_link.py")]
 APP = os.path.join(vm.ROOT, "build/cuse/app/vhost-switch")
 MODULES = ["fuse", "cuse", "tun"]
 # pytest and what it imports, as Debian's python3-pytest has them
@@ -35,7 +35,8 @@ ln -s /proc/self/fd /dev/fd
 mkdir -p /dev/shm /dev/hugepages /var; ln -s /run /var/run
 mount -t tmpfs shm /dev/shm
 echo 200 > /proc/sys/vm/nr_hugepages; mount -t hugetlbfs huge /dev/hugepages
-/usr/bin/python3 -m pytest -p no:cacheprovider -q -rA --tb=short --color=no /tests/vm/inside/cuse.py
+/usr/bin/python3 -m pytest -p no:cacheprovider -q -rA --tb=short --color=no \\
+    /tests/vm/inside/cuse.py /tests/vm/inside/eventfd_link.py
 """
 
 
@@ -62,6 +63,7 @@ def fill(root):
     vm.copy_program(glob.glob("/usr/lib/*/libgcc_s.so.1")[0], root)
     vm.copy_program(APP, root)
     os.rename(root + os.path.realpath(APP), root + "/usr/bin/vhost-switch")
+    shutil.copy(vm.kernel_module("eventfd_link"), root)
     for name in ("system", "vm/inside"):
         shutil.copytree(os.path.join(vm.ROOT, "tests", name), os.path.join(root, "tests", name),
                         ignore=shutil.ignore_patterns("test_*", "__pycache__"))
@@ -87,9 +89,9 @@ def outcomes():
 def names():
     """All tests inside."""
     out = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q",
-                          "--collect-only", INSIDE], capture_output=True, text=True, check=False,
+                          "--collect-only", *INSIDE], capture_output=True, text=True, check=False,
                          env=dict(os.environ, PYTHONPATH=os.path.join(vm.ROOT, "tests/system") + ":" +
-                                  os.path.dirname(INSIDE))).stdout
+                                  os.path.dirname(INSIDE[0]))).stdout
     found = re.findall(r"::(\S+)", out)
     assert found, out
     return found

@@ -66,6 +66,19 @@ def kernel():
         os.path.join(tree, "lib/modules/*"))[0]
 
 
+def kernel_module(source):
+    """Build a module of this tree for that kernel; returns the path of its .ko."""
+    release = os.path.basename(kernel()[1])
+    headers = f"/lib/modules/{release}/build"
+    if not os.path.exists(headers):
+        run("apt-get", "-qq", "-y", "--no-install-recommends", "install",
+            f"linux-headers-{release}", env=dict(os.environ, DEBIAN_FRONTEND="noninteractive"))
+    place = os.path.join(ROOT, "build", source)
+    shutil.copytree(os.path.join(ROOT, source), place, dirs_exist_ok=True)
+    run("make", "-C", place, f"KDIR={headers}", "all")
+    return os.path.join(place, source + ".ko")
+
+
 def copy_file(name, root):
     """A file, and as links what leads to it: two copies of one library may not be loaded."""
     # /lib is a link to usr/lib

@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+import eventfd_link
 import vhostnet as vn
 from harness import APP, Switch, eal_args, wait_for
 from vhostnet import DEVICE, Device, VhostNet
@@ -21,10 +22,15 @@ from vhostuser import Guest
 TESTPMD = "/usr/bin/dpdk-testpmd"
 
 
-@pytest.fixture(params=["pidfd_getfd"])
+@pytest.fixture(params=["pidfd_getfd", "eventfd_link"])
 def taking(request):
     """Both ways of taking descriptors over."""
-    return ("--eventfd-link",) if request.param == "eventfd_link" else ()
+    if request.param == "pidfd_getfd":
+        yield ()
+        return
+    eventfd_link.insert()
+    yield ("--eventfd-link",)
+    eventfd_link.remove()
 
 
 def cuse_switch(*args, **kw):
