@@ -28,6 +28,11 @@ PYTEST = ["pytest", "_pytest", "pluggy", "iniconfig", "packaging", "attr", "more
           "exceptiongroup", "tomli", "importlib_metadata", "zipp", "py.py", "py"]
 PMDS = ["mempool_ring", "net_virtio", "bus_vdev", "bus_pci"]
 
+# What a nested QEMU loads by name: its way to run code, and firmware.
+QEMU_FILES = ["/usr/lib/*/qemu/accel-tcg-*.so"] + [
+    f"/usr/{place}/{name}" for place in ("share/qemu", "share/seabios", "lib/ipxe/qemu")
+    for name in ("bios-256k.bin", "kvmvapic.bin", "linuxboot_dma.bin", "efi-virtio.rom")]
+
 SCRIPT = """
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp PYTHONPATH=/tests/system:/tests/vm/inside
 export VHOST_SWITCH=/usr/bin/vhost-switch LD_LIBRARY_PATH=$(echo /usr/lib/*/dpdk/pmds-*)
@@ -59,6 +64,10 @@ def fill(root):
     for name in PMDS:
         for link in glob.glob(f"/usr/lib/*/dpdk/pmds-*/librte_{name}.so.*"):
             vm.copy_program(link, root)
+    for pattern in QEMU_FILES:
+        for name in glob.glob(pattern):
+            (vm.copy_program if name.endswith(".so") else vm.copy_file)(name, root)
+    shutil.copy(os.path.join(vm.ROOT, "qemu-wrap.py"), root)
     # glibc loads it by name when a thread is cancelled
     vm.copy_program(glob.glob("/usr/lib/*/libgcc_s.so.1")[0], root)
     vm.copy_program(APP, root)
@@ -72,10 +81,11 @@ def fill(root):
 @pytest.fixture(scope="module")
 def outcomes():
     """What each test inside came to, and the console."""
-    machine = vm.Vm("cuse", SCRIPT, programs=["/usr/bin/python3", "dpdk-testpmd"], memory=2048, smp=2,
+    machine = vm.Vm("cuse", SCRIPT, memory=2048, smp=2,
+                    programs=["/usr/bin/python3", "dpdk-testpmd", "qemu-system-x86_64"],
                     modules=MODULES, fill=fill)
     try:
-        machine.wait(400)
+        machine.wait(700)
     finally:
         machine.kill()
     results = {}

@@ -346,3 +346,61 @@ def test_testpmds_virtio_user(taking):
         assert "Bye" in out, out
         s.wait_guests(1)
         b.close()
+
+
+def dhcp_options(frame):
+    """Of a frame that is a DHCP request in IPv4 (RFC 2131), else nothing."""
+    if frame[12:14] != b"\x08\x00" or frame[23] != 17 or frame[36:38] != b"\x00\x43":
+        return {}
+    options, at = {}, 42 + 240
+    while at + 1 < len(frame) and frame[at] != 255:
+        length = frame[at + 1] if frame[at] else -1
+        options[frame[at]] = frame[at + 2:at + 2 + length]
+        at += 2 + length
+    return options
+
+
+def dhcp_offer(guest, asked, address=bytes([10, 0, 0, 9]), me=bytes([10, 0, 0, 1])):
+    bootp = struct.pack(">BBBB4sHH4s4s4s4s16s64x128x4s", 2, 1, 6, 0, asked[46:50], 0, 0x8000, bytes(4),
+                        address, me, bytes(4), asked[70:86], b"\x63\x82\x53\x63")
+    bootp += bytes([53, 1, 2, 54, 4]) + me + bytes([51, 4, 0, 0, 2, 0, 1, 4, 255, 255, 255, 0, 255])
+    udp = struct.pack(">HHHH", 67, 68, 8 + len(bootp), 0) + bootp
+    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, me, b"\xff" * 4)
+    total = sum(struct.unpack(">10H", ip))
+    ip = ip[:10] + struct.pack(">H", ~(total + (total >> 16)) & 0xffff) + ip[12:]
+    return asked[6:12] + guest.mac + b"\x08\x00" + ip + udp
+
+
+def test_a_nested_qemu_through_the_wrapper(taking):
+    """QEMU knows of a vhost-net and nothing else. Its firmware asks for an address by DHCP, gets an
+    offer from a vhost-user guest, and asks for what it was offered: frames both ways."""
+    mac = "52:54:00:00:00:0e"
+    with cuse_switch(*taking) as s:
+        b = Guest(s.sock, "02:00:00:00:00:0b")
+        introduce(b)
+        with subprocess.Popen(
+                ["/usr/bin/python3", "/qemu-wrap.py", "-nodefaults", "-display", "none", "-accel", "tcg",
+                 "-m", "64", "-netdev", "tap,id=n,ifname=nested0,script=no,downscript=no,vhost=on",
+                 "-device", f"virtio-net-pci,netdev=n,mac={mac},vectors=0,bootindex=1"],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as qemu:
+            try:
+                s.wait_log("starts its guest (nested0)", 60)
+                requested, end = None, time.monotonic() + 150
+                while requested is None:
+                    assert qemu.poll() is None, qemu.stdout.read()
+                    assert time.monotonic() < end, s.log()
+                    for frame in b.poll():
+                        options = dhcp_options(frame)
+                        if options.get(53) == b"\1":
+                            assert frame[6:12].hex(":") == mac == frame[70:76].hex(":")
+                            b.send([dhcp_offer(b, frame)])
+                        elif options.get(53) == b"\3":
+                            requested = options[50]
+                    time.sleep(0.05)
+                assert requested == bytes([10, 0, 0, 9])
+                assert mac in s.telemetry("/vhost_switch/fdb").values()
+                assert s.telemetry("/vhost_switch/stats,0")["rx_dropped"] == 0
+            finally:
+                qemu.kill()
+        s.wait_guests(1)
+        b.close()
