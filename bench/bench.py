@@ -124,7 +124,7 @@ class Switch:
         frames, bad, seconds = self.work(f"run {warm} {ms}")
         # A switch that does not know a MAC yet may flood: no mistake, but nothing to measure.
         assert bad == 0 or learning, f"{bad:.0f} wrong frames from {self.name}"
-        return frames / seconds
+        return frames / seconds if seconds else 0.0
 
     def close(self):
         os.kill(self.pid, signal.SIGCONT)
@@ -231,7 +231,7 @@ def compare(ours, peer, rounds, slice_ms):
     for turn in range(rounds):
         order = (ours, peer) if turn % 2 else (peer, ours)
         rate = {s: s.rate(40, slice_ms) for s in order}
-        if rate[peer]:
+        if rate[peer] and rate[ours]:
             ratios.append(rate[ours] / rate[peer])
             rates.append(rate[ours])
     return statistics.quantiles(ratios, n=4), statistics.median(rates)
