@@ -225,12 +225,19 @@ PEERS = {"testpmd": Testpmd, "ovs": OpenVSwitch, "scale": TwoGuests, "idle": Two
 
 def compare(ours, peer, rounds, slice_ms):
     """Paired ratios ours / peer, and our rates."""
-    ratios, rates = [], []
+    ratios, rates, spoilt = [], [], 0
     for s in (ours, peer):
         s.rate(300, 100, learning=True)
     for turn in range(rounds):
         order = (ours, peer) if turn % 2 else (peer, ours)
-        rate = {s: s.rate(40, slice_ms) for s in order}
+        try:
+            rate = {s: s.rate(40, slice_ms) for s in order}
+        except AssertionError as e:
+            # a peer may flood when its table ages, or be late once: not often, and never we
+            spoilt += 1
+            if ours.name in str(e) or spoilt > rounds / 4:
+                raise
+            continue
         if rate[peer] and rate[ours]:
             ratios.append(rate[ours] / rate[peer])
             rates.append(rate[ours])
