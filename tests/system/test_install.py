@@ -170,3 +170,14 @@ def test_the_wrappers_man_page_says_what_its_help_says(prefix):
         assert f"{name} {' '.join(text.split())}" in page, name
     for heading in ("NAME", "SYNOPSIS", "DESCRIPTION", "SETTINGS", "EXIT STATUS", "EXAMPLES"):
         assert f".SH {heading} " in page or f'.SH "{heading}" ' in page, heading
+
+
+def test_without_cuse_there_is_no_trace_of_it():
+    """Neither the library nor the options."""
+    from harness import APP  # pylint: disable=import-outside-toplevel
+    linked = subprocess.run(["ldd", APP], capture_output=True, text=True, check=True).stdout
+    assert "librte_vhost" in linked and "fuse" not in linked
+    text = subprocess.run([APP, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "--dev-basename" in text and "cuse" not in text.lower()
+    with open(APP, "rb") as f:
+        assert b"/dev/cuse" not in f.read()
