@@ -206,6 +206,11 @@ class Wire:
     def open(self):
         """Once the switch runs: a TAP exists only then."""
         if self.is_tap:
+            # or the kernel reports its multicast groups on it
+            silent = f"/proc/sys/net/ipv6/conf/{self.far}/disable_ipv6"
+            if os.path.exists(silent):
+                with open(silent, "w", encoding="ascii") as f:
+                    f.write("1")
             self._ip("link", "set", self.far, "addrgenmode", "none", "up")
         self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         self.sock.setsockopt(263, 8, 1)  # SOL_PACKET, PACKET_AUXDATA
