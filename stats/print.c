@@ -47,8 +47,10 @@ stats_print(const struct stats_source *src, FILE *out)
 {
 	uint16_t id;
 
-	if (isatty(fileno(out)))
-		fputs("\033[2J\033[H", out); /* ECMA-48: erase in page, cursor home */
+	if (isatty(fileno(out))) {
+		stats_screen(src, fileno(out));
+		return;
+	}
 	fprintf(out, "Device statistics =====================================\n");
 	pthread_mutex_lock(&src->guests->mutex);
 	for (id = 0; id < GUEST_MAX; id++) {

@@ -27,9 +27,18 @@ struct stats_source {
  * Print the table of --stats. Control loop.
  *
  * @param src what to show
- * @param out where to; a terminal is cleared first, anything else gets no control codes
+ * @param out where to; a terminal gets stats_screen(), anything else no control codes
  */
 void stats_print(const struct stats_source *src, FILE *out);
+
+/**
+ * Draw the screen of --stats over the one before: rates beside totals, reasons of drops, what the
+ * workers do; as wide and as high as the terminal. Control loop.
+ *
+ * @param src what to show
+ * @param fd a terminal
+ */
+void stats_screen(const struct stats_source *src, int fd);
 
 /**
  * Add up a guest's counters. Any thread.

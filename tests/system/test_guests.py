@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Guest to guest in software (--vm2vm 1), frames compared byte by byte."""
 
+import fcntl
 import os
+import pty
+import re
+import struct
+import subprocess
+import termios
 import time
 
 import pytest
@@ -271,21 +277,44 @@ def test_statistics_into_a_pipe_have_no_control_codes(guests):
         assert s.has("Device statistics") and "\033" not in s.log()
 
 
-def test_statistics_on_a_terminal_are_redrawn():
-    import pty
-    import subprocess
+@pytest.mark.parametrize("columns,lines", [(80, 24), (132, 50), (40, 10)])
+def test_statistics_on_a_terminal(columns, lines):
+    """Rates, totals and reasons, drawn over the last screen and no wider or higher than it."""
     s = Switch("--stats", "1", start=False)
     master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    crowd = []
     with subprocess.Popen(s.args, cwd=s.dir, stdout=slave, stderr=subprocess.DEVNULL) as proc:
         os.close(slave)
-        text = b""
-        while text.count(b"Device statistics") < 2:
-            text += os.read(master, 4096)
+        text, end = b"", time.monotonic() + 30
+        while text.count(b"\033[J") < 6:
+            assert time.monotonic() < end, text
+            text += os.read(master, 65536)
+            if not crowd and b"\033[J" in text:
+                crowd = [Guest(s.sock, f"02:00:00:00:00:{i:02x}") for i in (1, 2)]
+                introduce(*crowd)
+            if crowd:
+                crowd[0].send([crowd[0].frame(crowd[1]), crowd[0].frame("02:00:00:00:00:99")])
         proc.terminate()
+        for g in crowd:
+            g.close()
         assert proc.wait(20) == 0
     os.close(master)
     os.rmdir(s.dir)
-    assert text.count(b"\033[2J\033[HDevice statistics") >= 2
+    screens = [part.split(b"\033[H")[1] for part in text.split(b"\033[J")[:6]]
+    assert b"\033[2J" not in text  # nothing is cleared: no flicker
+    rows = screens[-1].decode().replace("\r", "").split("\n")
+    assert len(rows) <= lines and all(row.endswith("\033[K") for row in rows)
+    rows = [row[:-3] for row in rows]
+    assert all(len(row) <= columns for row in rows)
+    assert rows[0] == "Device statistics: 2 guests"
+    if lines < 24:
+        assert rows[-1].startswith("... and")
+        return
+    assert any(r.startswith("(0)  02:00:00:00:00:01  VLAN 1000  worker 0  queue pairs 1") for r in rows)
+    assert any(re.fullmatch(r"     TX dropped: no_destination \d+.*", r) for r in rows)
+    assert any(re.fullmatch(r"     TX +\d+ +\d[\d.]*k?/s +\d+ +\d+ +\d[\d.]*k?/s", r) for r in rows)
+    assert sum("of its rounds moved frames" in r for r in rows) == 1
 
 
 def test_offered_features_follow_the_options(guests):

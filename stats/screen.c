@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <rte_cycles.h>
+
+#include "stats/stats.h"
+#include "switch/direct.h"
+
+/* Without a size of its own a terminal is taken for this. */
+#define COLUMNS 80
+#define LINES 24
+
+/* A screen under construction: lines, cut at the terminal's width. */
+struct screen {
+	FILE *out;
+	unsigned int columns, lines, used;
+};
+
+/* What was counted when the last screen was drawn, for rates. Control loop alone. */
+static struct {
+	uint64_t when; /* TSC */
+	uint64_t serial[GUEST_MAX];
+	struct guest_totals guest[GUEST_MAX];
+	uint64_t rounds[RTE_MAX_LCORE], busy[RTE_MAX_LCORE];
+	struct uplink_counters uplink;
+} last;
+
+__rte_format_printf(2, 3)
+static void
+line(struct screen *s, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	if (s->used == s->lines)
+		return;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	/* ECMA-48: erase to the end of the line, so that nothing of the last screen stays */
+	fprintf(s->out, "%s%.*s\033[K", s->used > 0 ? "\n" : "", (int)s->columns, text);
+	s->used++;
+}
+
+/* A rate in five characters. */
+static const char *
+rate(uint64_t now, uint64_t before, double seconds, char *text, size_t len)
+{
+	double per_s = now >= before && seconds > 0 ? (double)(now - before) / seconds : 0;
+
+	if (per_s >= 1e6)
+		snprintf(text, len, "%.*fM", per_s < 1e7 ? 2 : 1, per_s / 1e6);
+	else if (per_s >= 1e3)
+		snprintf(text, len, "%.*fk", per_s < 1e4 ? 2 : per_s < 1e5 ? 1 : 0, per_s / 1e3);
+	else
+		snprintf(text, len, "%.0f", per_s);
+	return text;
+}
+
+static void
+draw_workers(struct screen *s, const struct stats_source *src)
+{
+	unsigned int i;
+
+	for (i = 0; i < src->nb_workers; i++) {
+		const struct worker *w = src->workers[i];
+		uint64_t rounds = __atomic_load_n(&w->rounds, __ATOMIC_RELAXED);
+		uint64_t busy = __atomic_load_n(&w->busy_rounds, __ATOMIC_RELAXED);
+		uint64_t all = rounds - last.rounds[i];
+
+		line(s, "worker %u   lcore %-3u  %3.0f %% of its rounds moved frames", i, w->lcore,
+			all > 0 ? (double)(busy - last.busy[i]) * 100 / (double)all : 0.0);
+		last.rounds[i] = rounds;
+		last.busy[i] = busy;
+	}
+}
+
+static uint64_t
+sum(const uint64_t *count, unsigned int n)
+{
+	uint64_t total = 0;
+
+	while (n > 0)
+		total += count[--n];
+	return total;
+}
+
+/* "  dropped: NAME COUNT, ..." of the reasons that there were. */
+static void
+draw_reasons(struct screen *s, const char *what, const struct drop_reason *reason,
+	const uint64_t *count, unsigned int n)
+{
+	char text[512];
+	size_t len = 0;
+	unsigned int i;
+
+	for (i = 0; i < n && len < sizeof(text); i++) {
+		if (count[i] > 0)
+			len += (size_t)snprintf(text + len, sizeof(text) - len, "%s %s %" PRIu64,
+				len > 0 ? "," : "", reason[i].name, count[i]);
+	}
+	if (len > 0)
+		line(s, "     %s dropped:%s", what, text);
+}
+
+static void
+draw_uplink(struct screen *s, const struct stats_source *src, double seconds)
+{
+	const struct uplink *up = src->uplink;
+	uint32_t mbps = __atomic_load_n(&up->link_mbps, __ATOMIC_RELAXED);
+	struct uplink_counters now;
+	char r[16], t[16];
+
+	if (!up->present) {
+		line(s, "uplink     none");
+		return;
+	}
+	stats_uplink(src, &now);
+	line(s, "uplink     port %u, %s, %s   RX %" PRIu64 " (%s/s)   TX %" PRIu64 " (%s/s)", up->port,
+		up->steering->name, mbps > 0 ? rte_eth_link_speed_to_str(mbps) : "no link", now.rx,
+		rate(now.rx, last.uplink.rx, seconds, r, sizeof(r)), now.tx_ok,
+		rate(now.tx_ok, last.uplink.tx_ok, seconds, t, sizeof(t)));
+	draw_reasons(s, "RX", uplink_drop_reason, now.rx_drop, UPLINK_DROP_MAX);
+	last.uplink = now;
+}
+
+static const char *
+state_of(const struct guest *g)
+{
+	if (direct_bar_of(g) == DIRECT_BAR_BROKEN)
+		return "switched off";
+	if (__atomic_load_n(&g->registered, __ATOMIC_ACQUIRE))
+		return direct_bar_of(g) == DIRECT_BAR_NONE ? "registered, direct" : "registered";
+	return g->refused ? "refused" : "ready";
+}
+
+static void
+draw_way(struct screen *s, const char *name, const uint64_t now[3], const uint64_t before[3],
+	double seconds)
+{
+	char total[16], dropped[16];
+
+	line(s, "     %s %15" PRIu64 " %6s/s %15" PRIu64 " %15" PRIu64 " %6s/s", name, now[0],
+		rate(now[0], before[0], seconds, total, sizeof(total)), now[1], now[2],
+		rate(now[2], before[2], seconds, dropped, sizeof(dropped)));
+}
+
+static void
+draw_guest(struct screen *s, const struct stats_source *src, const struct guest *g, double seconds)
+{
+	struct guest_totals *old = &last.guest[g->id], now;
+	struct guest_counters counters;
+	struct rte_ether_addr mac = { { 0 } };
+	unsigned int pairs = 0, i;
+
+	stats_guest(src, g->id, &counters);
+	now = counters_totals(&counters);
+	if (last.serial[g->id] != g->serial)
+		memset(old, 0, sizeof(*old));
+	for (i = 0; i < QUEUE_PAIR_WORDS; i++)
+		pairs += (unsigned int)__builtin_popcountll(
+			__atomic_load_n(&g->rings->rx[i], __ATOMIC_RELAXED));
+	if (__atomic_load_n(&g->registered, __ATOMIC_ACQUIRE))
+		fdb_key_to_mac(g->mac, &mac);
+	line(s, "(%u)  " MAC_FMT "  VLAN %u  worker %u  queue pairs %u  %s", g->id,
+		RTE_ETHER_ADDR_BYTES(&mac), g->vlan, g->worker, pairs, state_of(g));
+	draw_way(s, "TX", (uint64_t[]){ now.tx_total, now.tx_ok, now.tx_dropped },
+		(uint64_t[]){ old->tx_total, old->tx_ok, old->tx_dropped }, seconds);
+	draw_way(s, "RX", (uint64_t[]){ now.rx_total, now.rx_ok, now.rx_dropped },
+		(uint64_t[]){ old->rx_total, old->rx_ok, old->rx_dropped }, seconds);
+	if (sum(counters.tx_drop, TX_DROP_MAX) > 0)
+		draw_reasons(s, "TX", tx_drop_reason, counters.tx_drop, TX_DROP_MAX);
+	if (sum(counters.rx_drop, RX_DROP_MAX) > 0)
+		draw_reasons(s, "RX", rx_drop_reason, counters.rx_drop, RX_DROP_MAX);
+	*old = now;
+	last.serial[g->id] = g->serial;
+}
+
+static void
+draw_guests(struct screen *s, const struct stats_source *src, double seconds)
+{
+	const struct guest_set *all = src->guests->all;
+	unsigned int i;
+
+	for (i = 0; i < all->n; i++) {
+		/* Four lines for this one and one to tell of the others. */
+		if (s->used + 6 > s->lines && i + 1 < all->n) {
+			line(s, "... and %u guests more: a larger terminal, or dpdk-telemetry.py",
+				all->n - i);
+			break;
+		}
+		draw_guest(s, src, all->guest[i], seconds);
+	}
+}
+
+void
+stats_screen(const struct stats_source *src, int fd)
+{
+	uint64_t now = rte_rdtsc();
+	double seconds = last.when > 0 ? (double)(now - last.when) / (double)rte_get_tsc_hz() : 0;
+	struct winsize size = { 0 };
+	struct screen s = { .columns = COLUMNS, .lines = LINES };
+	char *text = NULL;
+	size_t len = 0, done = 0;
+
+	if (ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 0) {
+		s.columns = size.ws_col;
+		s.lines = size.ws_row;
+	}
+	s.out = open_memstream(&text, &len);
+	if (s.out == NULL)
+		return;
+	fputs("\033[H", s.out);
+	pthread_mutex_lock(&src->guests->mutex);
+	line(&s, "Device statistics: %u guests", src->guests->all->n);
+	draw_workers(&s, src);
+	draw_uplink(&s, src, seconds);
+	line(&s, "%s", "");
+	line(&s, "        %15s %8s %15s %15s %8s", "total", "rate", "successful", "dropped", "rate");
+	draw_guests(&s, src, seconds);
+	pthread_mutex_unlock(&src->guests->mutex);
+	fputs("\033[J", s.out); /* and what was below */
+	fclose(s.out);
+	last.when = now;
+	/* In one piece: no flicker. */
+	while (done < len) {
+		ssize_t n = write(fd, text + done, len - done);
+
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	free(text);
+}
