@@ -22,6 +22,7 @@
 #include <rte_lcore.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
+#include <rte_pdump.h>
 #include <rte_version.h>
 
 #include "cli/options.h"
@@ -47,6 +48,7 @@ static struct {
 	struct config cfg;
 	struct uplink uplink;
 	struct uplink_plan plan;
+	struct mirror mirror;
 	struct guests guests;
 	struct switch_ctx sw;
 	struct worker *workers[RTE_MAX_LCORE];
@@ -122,7 +124,7 @@ mbufs_needed(void)
 	} else if (app.cfg.mergeable) {
 		burst *= 9216 / RTE_MBUF_DEFAULT_DATAROOM + 2;
 	}
-	return uplink_mbufs(&app.uplink) +
+	return uplink_mbufs(&app.uplink) + mirror_mbufs(&app.mirror) +
 		(app.nb_workers + 1) * (HELD_MAX + 2 * burst + segments + MBUF_CACHE * 3 / 2);
 }
 
@@ -176,6 +178,8 @@ create_switch(void)
 	if (ret == 0)
 		ret = uplink_open(&app.uplink, &app.plan, &app.cfg, app.nb_workers);
 	if (ret == 0)
+		ret = mirror_open(&app.mirror, &app.cfg);
+	if (ret == 0)
 		ret = create_pools();
 	if (ret == 0) {
 		app.sw.qsbr = create_rcu();
@@ -195,8 +199,9 @@ create_switch(void)
 	app.sw.cfg = &app.cfg;
 	app.sw.guests = &app.guests;
 	app.sw.uplink = &app.uplink;
-	app.stats = (struct stats_source){ &app.guests, &app.uplink, &app.cfg, app.workers,
-		app.nb_workers };
+	app.sw.mirror = &app.mirror;
+	app.stats = (struct stats_source){ &app.guests, &app.uplink, &app.mirror, &app.cfg,
+		app.workers, app.nb_workers };
 	return app.guests.fdb == NULL ? -ENOMEM : telemetry_init(&app.stats);
 }
 
@@ -335,6 +340,7 @@ tear_down(void)
 	cuse_close();
 	sockets_close();
 	uplink_close(&app.uplink);
+	mirror_close(&app.mirror);
 	if (app.sw.pool != NULL)
 		ret = check_pool(app.sw.pool);
 	if (app.sw.pieces_pool != NULL && check_pool(app.sw.pieces_pool) < 0)
@@ -358,6 +364,8 @@ start(void)
 
 	if (ret == 0)
 		ret = start_stats_timer();
+	if (ret == 0)
+		ret = mirror_start(&app.mirror, app.sw.pool);
 	if (ret == 0)
 		ret = uplink_start(&app.uplink, &app.plan, &app.cfg, app.sw.pool);
 	if (ret == 0)
@@ -411,6 +419,9 @@ main(int argc, char **argv)
 		fprintf(stderr, "vhost-switch: EAL cannot start: %s\n", rte_strerror(rte_errno));
 		return EXIT_FAILURE;
 	}
+	/* For dpdk-dumpcap. Without memory that it can share it cannot come, which is no error. */
+	if (rte_pdump_init() < 0)
+		RTE_LOG(INFO, CONFIG, "no capture by dpdk-dumpcap: %s\n", rte_strerror(rte_errno));
 	ret = start();
 	if (ret == 0)
 		ret = run();
@@ -418,6 +429,7 @@ main(int argc, char **argv)
 		RTE_LOG(ERR, CONFIG, "not started: %s\n", strerror(-ret));
 	if (tear_down() < 0)
 		ret = -EBUSY;
+	rte_pdump_uninit();
 	rte_eal_cleanup();
 	return ret == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

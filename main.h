@@ -42,6 +42,7 @@ enum vm2vm_mode {
 struct config {
 	uint64_t port_mask;	  /**< -p; 0: no uplink */
 	bool port_mask_given;	  /**< -p was there */
+	uint64_t mirror_mask;	  /**< --mirror-port; 0: none */
 	bool promiscuous;	  /**< -P */
 	const char *dev_basename; /**< --dev-basename, NULL: not given */
 	const char *socket_file[SOCKET_MAX];

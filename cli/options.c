@@ -40,6 +40,9 @@ static const struct option_row option_table[] = {
 	  .help = "the NIC port to use (required)" },
 	{ "P", OPT_FLAG, MEMBER(promiscuous), .takes = "no value",
 	  .help = "promiscuous NIC" },
+	{ "mirror-port", OPT_MASK, MEMBER(mirror_mask), .value = "MASK",
+	  .takes = "a hexadecimal port mask with exactly one bit, or 0x0 for none",
+	  .help = "another port, to capture a guest's traffic at (default 0x0)" },
 #ifdef VHOST_CUSE
 	{ "dev-basename", OPT_STRING, MEMBER(dev_basename), .value = "NAME",
 	  .takes = "the name of a device to make below /dev",
@@ -199,7 +202,8 @@ set_option(const struct option_row *row, const char *text, struct config *cfg)
 		if (!parse_unsigned(text, 16, &v) || (v & (v - 1)) != 0)
 			return reject(row, text);
 		*(uint64_t *)member = v;
-		cfg->port_mask_given = true;
+		if (member == &cfg->port_mask)
+			cfg->port_mask_given = true;
 		return 0;
 	case OPT_MODE:
 		if (!parse_unsigned(text, 8, &v) || v > 0777)
@@ -313,6 +317,10 @@ check_complete(const struct config *cfg)
 	if (cfg->dcb != 0 && cfg->port_mask == 0) {
 		fprintf(stderr, "vhost-switch: --dcb %u takes a NIC with VMDQ and DCB, "
 			"and -p 0x0 gives none\n", cfg->dcb);
+		return -EINVAL;
+	}
+	if (cfg->mirror_mask != 0 && cfg->mirror_mask == cfg->port_mask) {
+		fprintf(stderr, "vhost-switch: --mirror-port takes another port than -p\n");
 		return -EINVAL;
 	}
 	if (cfg->client && (cfg->socket_uid != UINT32_MAX || cfg->socket_mode != UINT32_MAX)) {

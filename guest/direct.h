@@ -47,6 +47,7 @@
 	_(LOGGING, "memory writes are logged, a migration is under way")                           \
 	_(MEMORY, "memory in more regions than are kept")                                          \
 	_(PAUSED, "the front end is changing the device")                                          \
+	_(MIRRORED, "mirrored")                                                                    \
 	_(RINGS, "not exactly one receive ring is enabled")                                        \
 	_(BROKEN, "broke the rules of its virtqueues, switched off")
 

@@ -25,6 +25,7 @@ guests_init(struct guests *guests, unsigned int nb_workers, unsigned int limit)
 	memset(guests, 0, sizeof(*guests));
 	guests->nb_workers = nb_workers;
 	guests->limit = RTE_MIN(limit, (unsigned int)GUEST_MAX);
+	guests->mirrored = GUEST_MAX;
 	guests->learned_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (guests->learned_fd < 0)
 		return -errno;
@@ -141,6 +142,7 @@ new_guest(struct guests *guests, int vid, uint16_t id)
 	g->offload_csum = g->features & RTE_BIT64(VIRTIO_NET_F_GUEST_CSUM);
 	g->offload_tso4 = g->features & RTE_BIT64(VIRTIO_NET_F_GUEST_TSO4);
 	g->mergeable = g->features & RTE_BIT64(VIRTIO_NET_F_MRG_RXBUF);
+	g->mirrored = id == guests->mirrored;
 	g->rings = &rings_of_vid[vid];
 	if (guests->sections == NULL)
 		return g;
@@ -199,6 +201,21 @@ join_locked(struct guests *guests, int vid)
 	RTE_LOG(INFO, DATA, "(%u) guest connected by %s, worker %u%s\n", id, g->socket, g->worker,
 		g->mergeable ? ", mergeable" : "");
 	return 0;
+}
+
+void
+guests_mirror(struct guests *guests, uint16_t id)
+{
+	uint16_t i;
+
+	pthread_mutex_lock(&guests->mutex);
+	guests->mirrored = id;
+	for (i = 0; i < GUEST_MAX; i++) {
+		if (guests->by_id[i] != NULL)
+			__atomic_store_n(&guests->by_id[i]->mirrored, i == id, __ATOMIC_RELAXED);
+	}
+	rte_rcu_qsbr_synchronize(guests->qsbr, RTE_QSBR_THRID_INVALID);
+	pthread_mutex_unlock(&guests->mutex);
 }
 
 int

@@ -63,6 +63,7 @@ struct guest {
 	bool refused;		 /**< its MAC was taken when last seen; its worker's own */
 	bool invalid_logged;	 /**< an invalid source was logged; its worker's own */
 	bool steered;		 /**< its MAC has been given to the uplink; under the mutex */
+	bool mirrored;		 /**< its frames are copied to the mirror port; atomic, control's */
 	uint64_t mac;		 /**< key of the MAC; written before registered */
 	const struct guest_rings *rings; /**< atomic, may change at any time */
 	struct direct *direct;		 /**< for the direct path, NULL: takes no part in it */
@@ -92,6 +93,7 @@ struct guests {
 	int learned_fd;	    /**< eventfd, readable when guests_program() has work */
 	pthread_mutex_t mutex;
 	uint64_t serial;      /**< of the last guest; under the mutex */
+	uint16_t mirrored;    /**< device id, GUEST_MAX: none; under the mutex */
 	bool closing; /**< no more guests; under the mutex */
 };
 
@@ -200,6 +202,22 @@ int guests_learn(struct guests *guests, struct guest *guest, const struct rte_et
  * @param guests the table
  */
 void guests_program(struct guests *guests);
+
+/**
+ * Have a guest's frames copied to the mirror port, and nobody else's any more; in effect when this
+ * returns. Any thread but workers.
+ *
+ * @param guests the table
+ * @param id device id of a guest that is there or is to come; GUEST_MAX: of none
+ */
+void guests_mirror(struct guests *guests, uint16_t id);
+
+/** Whether a guest's frames are to be copied to the mirror port. Worker. */
+static inline bool
+guest_is_mirrored(const struct guest *g)
+{
+	return unlikely(__atomic_load_n(&g->mirrored, __ATOMIC_RELAXED));
+}
 
 /**
  * Look up a guest. Worker, until its next quiescent state.

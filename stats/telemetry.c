@@ -218,6 +218,52 @@ answer_port(const char *params, struct rte_tel_data *d)
 	return 0;
 }
 
+/* "ID": mirror that guest from now on; "off": none; nothing: only tell. */
+static int
+set_mirror(const char *params)
+{
+	unsigned long id;
+	char *end;
+
+	if (params == NULL || params[0] == '\0')
+		return 0;
+	if (!source->mirror->present)
+		return -ENODEV;
+	if (strcmp(params, "off") == 0) {
+		guests_mirror(source->guests, GUEST_MAX);
+		return 0;
+	}
+	id = strtoul(params, &end, 10);
+	if (*end != '\0' || id >= GUEST_MAX)
+		return -EINVAL;
+	guests_mirror(source->guests, (uint16_t)id);
+	return 0;
+}
+
+static int
+answer_mirror(const char *params, struct rte_tel_data *d)
+{
+	const struct mirror *mirror = source->mirror;
+	char guest[8] = "off";
+	int ret = set_mirror(params);
+
+	if (ret < 0)
+		return ret;
+	rte_tel_data_start_dict(d);
+	rte_tel_data_add_dict_string(d, "present", mirror->present ? "yes" : "no");
+	if (!mirror->present)
+		return 0;
+	pthread_mutex_lock(&source->guests->mutex);
+	if (source->guests->mirrored < GUEST_MAX)
+		snprintf(guest, sizeof(guest), "%u", source->guests->mirrored);
+	pthread_mutex_unlock(&source->guests->mutex);
+	add_number(d, "port", mirror->port);
+	rte_tel_data_add_dict_string(d, "guest", guest);
+	add_number(d, "frames", __atomic_load_n(&mirror->sent, __ATOMIC_RELAXED));
+	add_number(d, "lost", __atomic_load_n(&mirror->lost, __ATOMIC_RELAXED));
+	return 0;
+}
+
 static const struct {
 	const char *command, *help;
 	int (*answer)(const char *params, struct rte_tel_data *d);
@@ -229,6 +275,8 @@ static const struct {
 	  answer_paths },
 	{ "/vhost_switch/fdb", "Device ids and the MAC addresses learned of them", answer_fdb },
 	{ "/vhost_switch/port", "The uplink and its counters", answer_port },
+	{ "/vhost_switch/mirror", "The mirror port. Parameter: device id to mirror, or off; optional",
+	  answer_mirror },
 };
 
 static int

@@ -629,7 +629,7 @@ switch_burst(struct worker *w, struct guest *from, struct burst *b, enum verdict
 			;
 		*v = ORDINARY;
 		to = guests_find(w->sw->guests, b->owner[i]);
-		if (to == NULL || to == from || to->direct == NULL)
+		if (to == NULL || to == from || to->direct == NULL || guest_is_mirrored(to))
 			return i;
 		done = switch_run(w, from, to, b, i, end, v);
 		if (done < end - i)
@@ -663,7 +663,7 @@ direct_poll(struct worker *w, struct guest *from, uint16_t pair, bool *ordinary)
 	if (unlikely(__atomic_load_n(&d->broken, __ATOMIC_RELAXED)))
 		return 0;
 	*ordinary = true;
-	if (d->never)
+	if (d->never || guest_is_mirrored(from))
 		return 0;
 	direct_enter(&w->section);
 	if (unlikely(!direct_take(d, from->vid, vring)))
@@ -712,5 +712,7 @@ direct_bar_of(const struct guest *g)
 		return DIRECT_BAR_PAUSED;
 	if (d->bar != DIRECT_BAR_NONE)
 		return (enum direct_bar)d->bar;
+	if (guest_is_mirrored(g))
+		return DIRECT_BAR_MIRRORED;
 	return single_ring(g) < QUEUE_PAIR_MAX ? DIRECT_BAR_NONE : DIRECT_BAR_RINGS;
 }

@@ -71,6 +71,8 @@ enqueue(struct worker *w, const struct guest *g, uint16_t ring, struct rte_mbuf 
 	direct_leave(&w->section);
 	sent = rte_vhost_enqueue_burst(g->vid, vring, frames, n);
 	direct_return(g->direct, g->vid, vring, &w->section);
+	if (guest_is_mirrored(g))
+		mirror_frames(w->sw->mirror, frames, sent);
 	return sent;
 }
 

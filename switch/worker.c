@@ -33,6 +33,8 @@ poll_guest(struct worker *w, struct guest *g)
 		n = guest_dequeue(g, ring, &w->section, w->sw->pool, frames);
 		if (n == 0)
 			continue;
+		if (guest_is_mirrored(g))
+			mirror_frames(w->sw->mirror, frames, n);
 		forward_from_guest(w, g, frames, n);
 		flush_early(w, n);
 		moved += n;

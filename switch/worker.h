@@ -31,6 +31,7 @@
 #include "guest/guest.h"
 #include "main.h"
 #include "stats/counters.h"
+#include "switch/mirror.h"
 #include "uplink/uplink.h"
 
 /** mbuf->port of a frame on its way: the device id of its sender, or one of these. */
@@ -48,6 +49,7 @@ struct switch_ctx {
 	const struct config *cfg;
 	struct guests *guests;
 	struct uplink *uplink;
+	struct mirror *mirror; /**< present where a guest is mirrored */
 	struct rte_mempool *pool;	 /**< mbufs with buffers */
 	struct rte_mempool *pieces_pool; /**< mbufs that point into others, NULL without --tso */
 	struct rte_rcu_qsbr *qsbr;

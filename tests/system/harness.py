@@ -61,9 +61,13 @@ def give_back_hugepages(before):
 
 
 def eal_args(prefix, lcores, memory=512, extra=(), huge=False):
-    """EAL's arguments; lcores as -l takes them, or with an @ as --lcores does."""
+    """EAL's arguments; lcores as -l takes them, or with an @ as --lcores does.
+
+    huge: False, True (hugepages of its own), or a hugetlbfs mount that secondary processes share.
+    """
+    pages = ["--no-huge"] if not huge else ["--in-memory"] if huge is True else ["--huge-dir", huge]
     return ["--lcores" if "@" in lcores else "-l", lcores, "--file-prefix", prefix, "--no-pci",
-            *extra, "--in-memory" if huge else "--no-huge", "-m", str(memory)]
+            *extra, *pages, "-m", str(memory)]
 
 
 class Switch:

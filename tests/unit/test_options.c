@@ -29,6 +29,7 @@ test_defaults(void **state)
 	(void)state;
 	assert_int_equal(parse("-p 0x1", &cfg), 0);
 	assert_int_equal(cfg.port_mask, 1);
+	assert_int_equal(cfg.mirror_mask, 0);
 	assert_false(cfg.promiscuous);
 	assert_null(cfg.dev_basename);
 	assert_int_equal(cfg.vm2vm, VM2VM_SOFTWARE);

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <rte_ethdev.h>
+
+#include "switch/mirror.h"
+
+#define TXD 512
+
+/* The longest frame of a guest: what --tso lets through. */
+#define FRAME_MAX 65535
+
+int
+mirror_open(struct mirror *mirror, const struct config *cfg)
+{
+	struct rte_eth_dev_info info;
+	uint16_t nb_rxd = 0;
+	int ret;
+
+	memset(mirror, 0, sizeof(*mirror));
+	rte_spinlock_init(&mirror->lock);
+	if (cfg->mirror_mask == 0)
+		return 0;
+	mirror->port = (uint16_t)__builtin_ctzll(cfg->mirror_mask);
+	if (!rte_eth_dev_is_valid_port(mirror->port)) {
+		fprintf(stderr, "vhost-switch: --mirror-port takes the mask of an existing port: "
+			"port %u is not there, EAL found %u\n", mirror->port,
+			rte_eth_dev_count_avail());
+		return -ENODEV;
+	}
+	mirror->nb_txd = TXD;
+	ret = rte_eth_dev_info_get(mirror->port, &info);
+	if (ret == 0)
+		ret = rte_eth_dev_adjust_nb_rx_tx_desc(mirror->port, &nb_rxd, &mirror->nb_txd);
+	if (ret < 0) {
+		fprintf(stderr, "vhost-switch: --mirror-port takes a working port, port %u says: "
+			"%s\n", mirror->port, strerror(-ret));
+		return ret;
+	}
+	mirror->longest = RTE_MIN(info.max_rx_pktlen, (uint32_t)FRAME_MAX);
+	mirror->present = true;
+	return 0;
+}
+
+uint32_t
+mirror_mbufs(const struct mirror *mirror)
+{
+	/* What the port has not sent yet, and the longest frames in the hands of one worker. */
+	return mirror->present ? mirror->nb_txd + BURST_MAX *
+		(mirror->longest / RTE_MBUF_DEFAULT_DATAROOM + 1) : 0;
+}
+
+int
+mirror_start(struct mirror *mirror, struct rte_mempool *pool)
+{
+	struct rte_eth_conf conf = { 0 };
+	struct rte_eth_dev_info info;
+	unsigned int socket;
+	int ret;
+
+	if (!mirror->present)
+		return 0;
+	mirror->pool = pool;
+	socket = (unsigned int)rte_eth_dev_socket_id(mirror->port);
+	ret = rte_eth_dev_info_get(mirror->port, &info);
+	if (ret == 0) {
+		conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+		/* Some drivers do not start without a receive queue; it is never polled. */
+		ret = rte_eth_dev_configure(mirror->port, 1, 1, &conf);
+	}
+	if (ret == 0)
+		ret = rte_eth_rx_queue_setup(mirror->port, 0, 0, socket, NULL, pool);
+	if (ret == 0)
+		ret = rte_eth_tx_queue_setup(mirror->port, 0, mirror->nb_txd, socket, NULL);
+	if (ret == 0)
+		ret = rte_eth_dev_start(mirror->port);
+	if (ret < 0) {
+		RTE_LOG(ERR, UPLINK, "cannot start mirror port %u: %s\n", mirror->port,
+			strerror(-ret));
+		return ret;
+	}
+	RTE_LOG(INFO, UPLINK, "mirror port %u (%s): takes %u bytes of a frame\n", mirror->port,
+		info.driver_name, mirror->longest);
+	return 0;
+}
+
+void
+mirror_close(struct mirror *mirror)
+{
+	if (!mirror->present)
+		return;
+	rte_eth_dev_stop(mirror->port);
+	rte_eth_dev_close(mirror->port);
+	mirror->present = false;
+}
+
+void
+mirror_frames(struct mirror *mirror, struct rte_mbuf **frames, uint16_t n)
+{
+	struct rte_mbuf *copy[BURST_MAX];
+	uint16_t i, copies = 0, sent;
+
+	for (i = 0; i < n; i++) {
+		copy[copies] = rte_pktmbuf_copy(frames[i], mirror->pool, 0, mirror->longest);
+		if (copy[copies] != NULL)
+			copy[copies++]->ol_flags = 0; /* as it is, unfinished checksums and all */
+	}
+	rte_spinlock_lock(&mirror->lock);
+	sent = rte_eth_tx_burst(mirror->port, 0, copy, copies);
+	mirror->sent += sent;
+	mirror->lost += (uint64_t)(n - sent);
+	rte_spinlock_unlock(&mirror->lock);
+	rte_pktmbuf_free_bulk(copy + sent, (unsigned int)(copies - sent));
+}

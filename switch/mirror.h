@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SWITCH_MIRROR_H
+#define SWITCH_MIRROR_H
+
+/**
+ * @file
+ * The mirror port: copies of what one guest sends and receives, for whoever captures there.
+ *
+ * It is a second port of EAL's (--mirror-port), most often a TAP that tcpdump(8) listens to or a
+ * net_pcap that writes a file. Frames leave by it and none come in. Which guest is mirrored is
+ * said while the switch runs, by telemetry (guests_mirror()).
+ *
+ * What is copied is an mbuf on its way, so the frames of that guest, and of no other, take the
+ * ordinary path for the time (DIRECT_BAR_MIRRORED). A frame is copied as the guest gave it, before
+ * anything is decided about it, or as the guest took it; one that it did not take is not there.
+ *
+ * All workers share one transmit queue under a lock: who watches has the time.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_mbuf.h>
+#include <rte_spinlock.h>
+
+#include "main.h"
+
+/** The mirror port. Constant once it is started, but for the counters. */
+struct mirror {
+	bool present;
+	uint16_t port;
+	uint16_t nb_txd;
+	uint32_t longest; /**< bytes of a frame that are copied */
+	struct rte_mempool *pool;
+	rte_spinlock_t lock;
+	uint64_t sent; /**< frames; under the lock, read by telemetry */
+	uint64_t lost; /**< frames without an mbuf, or that the port did not take; likewise */
+};
+
+/**
+ * Find the port of a configuration, but start nothing. Main thread.
+ *
+ * @param[out] mirror the mirror port, absent where the configuration has none
+ * @param cfg the configuration
+ * @return 0, or a negative errno after a line on stderr that names the option to blame
+ */
+int mirror_open(struct mirror *mirror, const struct config *cfg);
+
+/**
+ * How many mbufs it may hold at once.
+ *
+ * @param mirror an open mirror port
+ * @return mbufs
+ */
+uint32_t mirror_mbufs(const struct mirror *mirror);
+
+/**
+ * Configure and start the port. Main thread.
+ *
+ * @param mirror an open mirror port
+ * @param pool where copies come from
+ * @return 0, or a negative errno after a log line
+ */
+int mirror_start(struct mirror *mirror, struct rte_mempool *pool);
+
+/**
+ * Stop and close the port; its mbufs come back to the pool. Main thread, workers are gone.
+ *
+ * @param mirror a mirror port, open or not
+ */
+void mirror_close(struct mirror *mirror);
+
+/**
+ * Copy frames of the mirrored guest to the port. Worker.
+ *
+ * @param mirror the mirror port, present
+ * @param frames what the guest sent or took; untouched
+ * @param n number of frames, at most BURST_MAX
+ */
+void mirror_frames(struct mirror *mirror, struct rte_mbuf **frames, uint16_t n);
+
+#endif /* SWITCH_MIRROR_H */

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Watching traffic: a guest's on the mirror port, the uplink's with dpdk-dumpcap."""
+
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+from scapy.utils import rdpcap
+
+from harness import (Switch, Wire, cpus, give_back_hugepages, hugepages, reserve_hugepages,
+                     wait_for)
+from test_guests import introduce
+from test_uplink import OUTSIDE, tagged
+from vhostuser import F_MRG_RXBUF
+
+
+def captured(path):
+    return [bytes(p) for p in rdpcap(str(path))]
+
+
+@pytest.mark.parametrize("lcores", ["one worker", "two workers"])
+def test_one_guest_on_the_mirror_port(guests, tmp_path, lcores):
+    where = str(cpus()[0]) if lcores == "one worker" else f"(0-2)@{cpus()[0]}"
+    file = tmp_path / "guest.pcap"
+    with Switch("--mirror-port", "0x1", "--mergeable", "1", vdev=[f"net_pcap0,tx_pcap={file}"],
+                lcores=where) as s:
+        a, b, c = guests(s, 3, features=F_MRG_RXBUF, size=64, buf_len=9216)
+        introduce(a, b, c)
+        a.send([a.frame(b, b"before")])
+        b.recv(1)
+        assert s.telemetry("/vhost_switch/mirror") == {
+            "present": "yes", "port": 0, "guest": "off", "frames": 0, "lost": 0}
+        assert s.telemetry("/vhost_switch/mirror,1")["guest"] == "1"
+        assert s.telemetry("/vhost_switch/paths,1") == {"path": "ordinary", "reason": "mirrored"}
+        assert s.telemetry("/vhost_switch/paths,0")["path"] == "direct"
+        seen = []
+
+        def saw(*frames):
+            """The copy is made when the guest has the frame already."""
+            seen.extend(frames)
+            wait_for(lambda: s.telemetry("/vhost_switch/mirror")["frames"] == len(seen))
+
+        def exchange(x, y, frame, watched):
+            x.send([frame])
+            assert y.recv(1) == [frame]
+            if watched:
+                saw(frame)
+
+        for i, size in enumerate((1, 60, 500, 1486, 5000)):
+            exchange(a, b, a.frame(b, bytes([i]) * size), True)
+            exchange(b, a, b.frame(a, bytes([i + 100]) * size), True)
+            exchange(a, c, a.frame(c, b"not of b's business"), False)
+        # what the switch drops, its guest has sent all the same
+        lost = b.frame("02:00:00:00:99:99", b"for nobody")
+        b.send([lost])
+        wait_for(lambda: s.stats(1)["tx_drop_no_destination"] == 1)
+        saw(lost)
+        everybody = c.frame("ff:ff:ff:ff:ff:ff", b"for everybody")
+        c.send([everybody])
+        a.recv(1)
+        b.recv(1)
+        saw(everybody)
+        assert s.telemetry("/vhost_switch/mirror,off")["frames"] == len(seen)
+        wait_for(lambda: s.telemetry("/vhost_switch/paths,1")["path"] == "direct")
+        exchange(a, b, a.frame(b, b"afterwards"), False)
+        for answer in ("/vhost_switch/mirror,x", "/vhost_switch/mirror,128"):
+            assert s.telemetry(answer) is None
+        assert s.telemetry("/vhost_switch/mirror")["lost"] == 0
+    assert captured(file) == seen
+
+
+def test_the_next_guest_is_mirrored_from_its_first_frame(guests, tmp_path):
+    with Wire("tap") as w:
+        file = tmp_path / "live.pcap"
+        with Switch("--mirror-port", "0x1", vdev=w.vdev) as s:
+            w.open()
+            s.telemetry("/vhost_switch/mirror,1")
+            dump = subprocess.Popen(["tcpdump", "-Z", "root", "-U", "-n", "-i", w.far, "-w", file],
+                                    stderr=subprocess.PIPE, text=True)
+            assert any("listening on" in line for line in iter(dump.stderr.readline, ""))
+            a, b = guests(s, 2)
+            introduce(a, b)
+            question, answer = a.frame(b, b"question"), b.frame(a, b"answer")
+            a.send([question])
+            b.recv(1)
+            b.send([answer])
+            a.recv(1)
+            wait_for(lambda: s.telemetry("/vhost_switch/mirror")["frames"] >= 3)
+            wait_for(lambda: os.path.getsize(file) > 24 and answer in captured(file))
+            dump.send_signal(signal.SIGINT)
+            dump.communicate(timeout=10)
+        frames = captured(file)
+        assert frames[0][6:12] == b.mac and frames[-2:] == [question, answer]
+        assert all(b.mac in (f[:6], f[6:12]) or f[0] & 1 for f in frames)
+
+
+@pytest.mark.parametrize("args,line", [
+    (["--mirror-port", "0x1", "-p", "0x1"], "--mirror-port takes another port than -p"),
+    (["--mirror-port", "0x4"], "--mirror-port takes the mask of an existing port: "
+                               "port 2 is not there, EAL found 1"),
+    (["--mirror-port", "0x3"], "--mirror-port takes a hexadecimal port mask with exactly one bit"),
+])
+def test_a_mirror_port_that_cannot_be(args, line):
+    s = Switch(*args, vdev=["net_null0"], start=False)
+    r = subprocess.run(s.args, cwd=s.dir, capture_output=True, text=True, timeout=60, check=False)
+    assert r.returncode == 1 and r.stderr.count("vhost-switch: ") == 1 and line in r.stderr
+    assert not os.path.exists(s.sock)
+    shutil.rmtree(s.dir)
+
+
+@pytest.fixture
+def hugetlbfs(tmp_path):
+    """Hugepages that a secondary process can share: a mount of one's own."""
+    before = reserve_hugepages(400)
+    if hugepages() < 300:
+        give_back_hugepages(before)
+        pytest.skip("no hugepages here, and dpdk-dumpcap cannot do without")
+    mount = tmp_path / "huge"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "hugetlbfs", "-o", "pagesize=2M", "none", mount], check=True)
+    yield str(mount)
+    subprocess.run(["umount", mount], check=True)
+    give_back_hugepages(before)
+
+
+def test_dumpcap_on_the_uplink(guests, tmp_path, hugetlbfs):
+    file = tmp_path / "uplink.pcapng"
+    with Wire("af_packet") as w, w.switch(huge=hugetlbfs, memory=256) as s:
+        a = guests(s)
+        w.open()
+        a.announce()
+        w.recv(1)
+        dump = subprocess.Popen(
+            ["dpdk-dumpcap", f"--file-prefix={s.prefix}", "-i", "net_af_packet0", "-c", "6",
+             "-w", file], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        wait_for(lambda: os.path.exists(file), 30, "the capture file")
+        out = a.frame(OUTSIDE, b"going out")
+        came = tagged(bytes(a.mac) + bytes.fromhex(OUTSIDE.replace(":", "")) + b"\x88\xb5coming in"
+                      + bytes(50), 1000)
+        # It says nothing when it is ready. Tags that the NIC handles are there in pcapng alone.
+        for _ in range(100):
+            a.send([out])
+            w.send(came)
+            a.recv(1)
+            if dump.poll() is not None:
+                break
+        text, _ = dump.communicate(timeout=20)
+        frames = captured(file)
+        assert dump.returncode == 0 and len(frames) == 6, text
+        assert set(frames) == {tagged(out, 1000), came}, text
