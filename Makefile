@@ -7,6 +7,7 @@
 # make doc      build the guide
 # make asan     build build/asan/vhost-switch with AddressSanitizer
 # make nic82599 build the model of the 82599 that tests load, build/nic82599/libnic82599.so
+# make debian13 build with Debian 13's DPDK and test that, in a chroot below build/
 # make install  into PREFIX (default /usr/local), below DESTDIR
 
 PREFIX ?= /usr/local
@@ -121,6 +122,9 @@ check:
 	@$(MAKE) --no-print-directory VHOST_CUSE=y BUILD=$(BUILD)/cuse all
 	@$(PYTHON) tests/run.py
 
+debian13:
+	@tests/debian13 $(BUILD)/debian13
+
 bench:
 	@tests/install build bench
 	@$(MAKE) --no-print-directory all $(BUILD)/bench/generator $(BUILD)/bench/drain
@@ -157,5 +161,5 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all force asan unit nic82599 demo check bench doc man install clean
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.PHONY: all force asan unit nic82599 demo check debian13 bench doc man install clean
+-include $(shell find $(BUILD) -path $(BUILD)/debian13 -prune -o -name '*.d' -print 2>/dev/null)

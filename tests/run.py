@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Run every test and close with one line: N passed, N failed.
 
-Arguments are passed on to pytest: tests/run.py -k vlan -x
+Arguments are passed on to pytest: tests/run.py -k vlan -x. If one is a file it stands for all the
+tests but the unit tests.
 """
 
 import glob
@@ -35,8 +36,9 @@ def unit(passed_failed):
 def system(passed_failed, args):
     report = os.path.join(ROOT, "build/pytest.log")
     env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
+    places = [] if any(map(os.path.exists, args)) else [os.path.join(ROOT, "tests")]
     with subprocess.Popen([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v",
-                           "--durations=8", os.path.join(ROOT, "tests"), *args],
+                           "--durations=8", *places, *args],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env,
                           cwd=ROOT) as proc, open(report, "w", encoding="utf-8") as log:
         text = ""
