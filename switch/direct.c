@@ -36,11 +36,18 @@
 /* Polls for which a ring is left to the ordinary path once its frames were not for us. */
 #define SKIP_POLLS 15
 
+/*
+ * How long senders wait for a receiver whose front end sends a message: it takes microseconds, but
+ * for a front end that lets librte_vhost wait on purpose.
+ */
+#define PAUSE_MAX_MS 100
+
 /* How a look at a ring ended. */
 enum verdict {
 	GOOD,
 	ORDINARY, /* the ordinary path knows what to do */
 	FULL,	  /* no buffer left */
+	PAUSED,	  /* its front end is changing the device */
 	TOO_LONG, /* longer than the buffer */
 	BROKEN,	  /* against the rules */
 };
@@ -546,6 +553,8 @@ deliver(struct guest *to, const struct burst *b, uint16_t first, uint16_t end, e
 	rte_spinlock_lock(&r->lock);
 	if (likely(direct_take(d, to->vid, vring)))
 		done = fill_ring(d, r, b, first, end, v);
+	else if (__atomic_load_n(&d->paused, __ATOMIC_ACQUIRE))
+		*v = PAUSED;
 	rte_spinlock_unlock(&r->lock);
 	if (unlikely(*v == BROKEN)) {
 		switch_off(to, "receive");
@@ -555,12 +564,12 @@ deliver(struct guest *to, const struct burst *b, uint16_t first, uint16_t end, e
 }
 
 /*
- * A receiver has no room. Its sender is made to wait, with the frames where they are, for as long as
- * the ordinary path would hold them; a receiver that took nothing in all that time is not waited for
- * again until it has taken a frame. Returns whether to wait.
+ * A receiver takes nothing. Its sender is made to wait, with the frames where they are; a receiver
+ * that took nothing in all that time is not waited for again until it has taken a frame. patience
+ * is in TSC cycles. Returns whether to wait.
  */
 static bool
-wait_for_room(const struct worker *w, struct batch *batch)
+wait_for_receiver(struct batch *batch, uint64_t patience)
 {
 	uint64_t now;
 
@@ -568,7 +577,7 @@ wait_for_room(const struct worker *w, struct batch *batch)
 		return false;
 	now = rte_rdtsc();
 	if (batch->give_up_at == 0)
-		batch->give_up_at = now + w->patience;
+		batch->give_up_at = now + patience;
 	batch->stalled = now >= batch->give_up_at;
 	return !batch->stalled;
 }
@@ -601,12 +610,19 @@ switch_run(struct worker *w, struct guest *from, struct guest *to, const struct 
 		}
 		if (likely(i == end) || *v == ORDINARY)
 			break;
+		if (*v == PAUSED) {
+			/* librte_vhost would take none of them, or let the worker stand still. */
+			*v = wait_for_receiver(batch, PAUSE_MAX_MS * rte_get_tsc_hz() / MS_PER_S)
+				? FULL : ORDINARY;
+			break;
+		}
 		if (*v == TOO_LONG) {
 			rx->rx_drop[RX_DROP_TOO_LONG]++;
 			tx->tx_drop[TX_DROP_GUEST_TOO_LONG]++;
 			i++;
 		} else if (*v == FULL) {
-			if (wait_for_room(w, batch))
+			/* as long as the ordinary path would hold them */
+			if (wait_for_receiver(batch, w->patience))
 				break;
 			rx->rx_drop[RX_DROP_RING_FULL] += (uint64_t)(end - i);
 			tx->tx_drop[TX_DROP_GUEST_FULL] += (uint64_t)(end - i);
