@@ -74,14 +74,14 @@ class Switch:
     """A running vhost-switch, in a directory of its own."""
 
     def __init__(self, *app_args, vdev=(), lcores=None, port="0x0", memory=512, eal=(), cwd=None,
-                 start=True, app=APP, env=None, huge=False):
+                 start=True, app=APP, env=None, huge=False, wrap=()):
         self.own_dir = cwd is None
         self.dir = cwd or tempfile.mkdtemp(prefix="vhost-switch-")
         self.prefix = os.path.basename(self.dir)
         self.sock = os.path.join(self.dir, "vhost-net")
         lcores = lcores if lcores is not None else str(cpus()[0])
         extra = [a for v in vdev for a in ("--vdev", v)] + list(eal)
-        self.args = [app, *eal_args(self.prefix, lcores, memory, extra, huge), "--", "-p", port,
+        self.args = [*wrap, app, *eal_args(self.prefix, lcores, memory, extra, huge), "--", "-p", port,
                      *app_args]
         self.env = dict(os.environ, **(env or {}))
         self.lines, self.proc = [], None
