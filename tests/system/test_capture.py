@@ -9,8 +9,7 @@ import subprocess
 import pytest
 from scapy.utils import rdpcap
 
-from harness import (Switch, Wire, cpus, give_back_hugepages, hugepages, reserve_hugepages,
-                     wait_for)
+from harness import Switch, Wire, cpus, wait_for
 from test_guests import introduce
 from test_uplink import OUTSIDE, tagged
 from vhostuser import F_MRG_RXBUF
@@ -108,21 +107,6 @@ def test_a_mirror_port_that_cannot_be(args, line):
     assert r.returncode == 1 and r.stderr.count("vhost-switch: ") == 1 and line in r.stderr
     assert not os.path.exists(s.sock)
     shutil.rmtree(s.dir)
-
-
-@pytest.fixture
-def hugetlbfs(tmp_path):
-    """Hugepages that a secondary process can share: a mount of one's own."""
-    before = reserve_hugepages(400)
-    if hugepages() < 300:
-        give_back_hugepages(before)
-        pytest.skip("no hugepages here, and dpdk-dumpcap cannot do without")
-    mount = tmp_path / "huge"
-    mount.mkdir()
-    subprocess.run(["mount", "-t", "hugetlbfs", "-o", "pagesize=2M", "none", mount], check=True)
-    yield str(mount)
-    subprocess.run(["umount", mount], check=True)
-    give_back_hugepages(before)
 
 
 def test_dumpcap_on_the_uplink(guests, tmp_path, hugetlbfs):

@@ -4,6 +4,8 @@
 import glob
 import os
 import re
+import urllib.parse
+from html.parser import HTMLParser
 
 import pytest
 
@@ -53,3 +55,40 @@ def test_a_drop_reason_is_explained(reason):
 @pytest.mark.parametrize("message", messages())
 def test_a_warning_is_explained(message):
     assert message in guide()
+
+
+class Page(HTMLParser):
+    """Where a page links to, and what can be linked to in it."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.links, self.anchors = [], set()
+        with open(path, encoding="utf-8") as f:
+            self.feed(f.read())
+
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
+            if name in ("href", "src", "data") and value:
+                self.links.append(value)
+            elif name == "id":
+                self.anchors.add(value)
+
+
+def test_no_link_of_the_guide_is_broken():
+    root = os.path.join(ROOT, "build/doc/html")
+    pages = {p: Page(p) for p in glob.glob(f"{root}/*.html")}
+    assert len(pages) > 15, "make doc"
+    local = 0
+    for path, page in pages.items():
+        for link in page.links:
+            url = urllib.parse.urlsplit(link)
+            if url.scheme or url.netloc:
+                assert url.scheme == "https", link
+                continue
+            target = os.path.normpath(os.path.join(root, urllib.parse.unquote(url.path))) \
+                if url.path else path
+            assert os.path.exists(target), f"{path}: {link}"
+            if url.fragment and target in pages:
+                assert url.fragment in pages[target].anchors, f"{path}: {link}"
+            local += 1
+    assert local > 200

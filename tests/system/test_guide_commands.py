@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The commands of the guide, run as they stand there, page by page.
+
+A page is a session: its commands are run one after the other in a network namespace of its own.
+What runs on (a switch, testpmd, a capture) is started, seen at work, and ended before the next one
+of its kind. Only what a machine decides is changed: paths below /tmp, /run and /mnt, the numbers of
+CPUs, and where programs are. A command that no test can run says so in the guide.
+"""
+
+import glob
+import os
+import re
+import signal
+import subprocess
+import threading
+
+import pytest
+
+from harness import APP, ROOT, cpus, wait_for
+
+MARKS = ("# needs hardware", "# not run by a test")
+
+# Pages, or commands of one, that another test runs.
+ELSEWHERE = {
+    "cuse": r".",  # inside a VM: tests/vm/test_cuse.py
+    "eventfd_link": r".",  # likewise
+    "multihost": r"qemu-system|\(qemu\)|pytest",  # tests/vm/test_multihost.py
+    "qemu": r"qemu-system",  # test_qemu.py
+    "qemu-wrap": r"qemu-wrap",  # likewise
+}
+
+
+def blocks(page):
+    """The literal blocks of a page: language, lines."""
+    with open(os.path.join(ROOT, f"doc/{page}.rst"), encoding="utf-8") as f:
+        lines = f.read().split("\n")
+    i = 0
+    while i < len(lines):
+        m = re.match(r"( *)(?:\.\. code-block::(.*)|(?!\.\. ).*::)$", lines[i])
+        i += 1
+        if not m:
+            continue
+        body, indent = [], len(m.group(1))
+        while i < len(lines) and (not lines[i].strip() or
+                                  len(lines[i]) - len(lines[i].lstrip()) > indent):
+            body.append(lines[i].strip())
+            i += 1
+        if ":class: hardware" not in body:  # the page says that it needs hardware
+            yield (m.group(2) or "sh").strip(), [b for b in body if b and not b.startswith(":")]
+
+
+def commands(page):
+    """(command, what is typed into it)"""
+    found = []
+    for language, lines in blocks(page):
+        if language not in ("sh", "console"):
+            continue
+        text = "\n".join(lines).replace("\\\n", " ")
+        for line in text.split("\n"):
+            if line.startswith("--> "):
+                found[-1][1].append(line[4:])
+            elif line.startswith(("testpmd> ", "(qemu) ")) or (
+                    language == "console" and not line.startswith("# ")):
+                continue
+            else:
+                found.append((line.removeprefix("# "), []))
+    return found
+
+
+def pages():
+    return sorted(os.path.basename(p)[:-4] for p in glob.glob(os.path.join(ROOT, "doc/*.rst"))
+                  if commands(os.path.basename(p)[:-4]))
+
+
+class Session:
+    """What one page's commands have started."""
+
+    def __init__(self, place, namespace):
+        self.place, self.running = place, {}
+        # not "ip netns exec", where mounts are its own
+        self.enter = ["nsenter", f"--net=/run/netns/{namespace}"]
+
+    def adapt(self, command):
+        command = re.sub(r"(?<![\w.])/(tmp|run|mnt)/", f"{self.place}/", command)
+        cpu = cpus()[command.startswith("dpdk-testpmd")]
+        command = re.sub(r"(?<=\s)-l ([\d,-]+)", rf"--lcores '(\1)@{cpu}'", command)
+        if not re.search("^libvirt-qemu:", open("/etc/passwd", encoding="utf-8").read(), re.M):
+            command = command.replace("libvirt-qemu", "nobody")
+        if re.match(r"(\./build/app/)?vhost-switch\b", command):
+            rest = re.sub(r"^\S+", "", command)
+            if "-p 0x1" in rest and "--vdev" not in rest:
+                rest = " --vdev net_null0" + rest  # the machine has a card
+            command = APP + ("" if "--no-pci" in rest else " --no-pci") + rest
+        return command
+
+    def start(self, kind, command, sign):
+        """Run it on, and wait for a line that shows it at work."""
+        self.end(kind)
+        proc = subprocess.Popen([*self.enter, "sh", "-c",
+                                 "exec " + command], cwd=ROOT, stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        lines = []
+        reader = threading.Thread(target=lambda: [lines.append(x) for x in proc.stdout], daemon=True)
+        reader.start()
+        self.running[kind] = proc, lines, reader
+        wait_for(lambda: any(sign in x for x in list(lines)) or proc.poll() is not None, 60,
+                 f"'{sign}' of {command}")
+        assert proc.poll() is None, command + "\n" + "".join(lines)
+        return lines
+
+    def end(self, kind):
+        if kind == "switch":
+            for other in [k for k in self.running if k != "switch"]:
+                self.end(other)
+        proc, lines, reader = self.running.pop(kind, (None, None, None))
+        if proc is None:
+            return
+        proc.send_signal(signal.SIGINT)
+        proc.wait(60)
+        reader.join()
+        text = "".join(lines)
+        assert proc.returncode == 0, text
+        if kind == "switch":
+            assert "mbufs are back in pool mbufs" in text and "are missing" not in text, text
+
+    def switch(self, command):
+        os.makedirs(f"{self.place}/vhost-switch", exist_ok=True)
+        self.start("switch", command, "worker 0 runs")
+
+    def testpmd(self, command):
+        self.need_switch()
+        self.start("testpmd", command, "EAL: Detected")
+        mac = re.search(r"mac=([0-9a-f:]+)", command).group(1)
+        lines = self.running["switch"][1]
+        wait_for(lambda: any(f"MAC_ADDRESS {mac}" in x for x in list(lines)), 30, f"{mac} learned")
+
+    def need_switch(self):
+        """A page may count on the one of the page before."""
+        if "switch" not in self.running:
+            self.switch(self.adapt("vhost-switch -l 1 --in-memory -- -p 0x0 "
+                                   "--dev-basename /tmp/usvhost"))
+
+    def run(self, command, typed):
+        if command.split()[0] in ("tcpdump", "dpdk-dumpcap"):
+            self.start("capture", command.replace("tcpdump ", "tcpdump -Z root -l "),
+                       "listening on" if command.startswith("tcpdump") else "File:")
+            return
+        if command.startswith("dpdk-telemetry.py") or "| dpdk-telemetry.py" in command:
+            self.need_switch()
+            typed = typed + ["quit"] if typed else None
+        if command.startswith(("apt ", "make")):  # what it would do
+            command = re.sub(r"^apt ", "apt-get -s ", re.sub(r"^make", "make -n", command))
+        r = subprocess.run([*self.enter, "sh", "-euc", command], cwd=ROOT,
+                           input="\n".join(typed) + "\n" if typed else "", timeout=100, text=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        assert r.returncode == 0, f"{command}\n{r.stdout}"
+        if typed:
+            for line in typed[:-1]:
+                assert f'"{line.split(",")[0]}": {{' in r.stdout, r.stdout
+        if "| dpdk-telemetry.py" in command:
+            assert re.search(r'"/\w+/\w+": [{\["]', r.stdout), r.stdout
+
+
+@pytest.fixture
+def session(tmp_path, hugetlbfs):
+    namespace = f"vsguide{os.getpid() % 10000}"
+    subprocess.run(["ip", "netns", "add", namespace], check=True)
+    subprocess.run(["ip", "-n", namespace, "link", "add", "eth1", "up", "type", "veth", "peer", "eth1far"],
+                   check=True)
+    s = Session(str(tmp_path), namespace)
+    yield s
+    try:
+        s.end("switch")
+    finally:
+        for proc, _, _ in s.running.values():
+            proc.kill()
+        subprocess.run(["ip", "netns", "del", namespace], check=True)
+        for line in open("/proc/mounts", encoding="ascii"):
+            if line.split()[1].startswith(str(tmp_path)) and line.split()[1] != hugetlbfs:
+                subprocess.run(["umount", line.split()[1]], check=True)
+
+
+@pytest.mark.parametrize("page", pages())
+def test_commands_of(page, session):
+    done = 0
+    for command, typed in commands(page):
+        if any(mark in command for mark in MARKS) or re.search(ELSEWHERE.get(page, "(?!)"), command):
+            continue
+        command = session.adapt(command)
+        if command.startswith(APP):
+            session.switch(command)
+        elif command.startswith("dpdk-testpmd"):
+            session.testpmd(command)
+        else:
+            session.run(command, typed)
+        done += 1
+    print(f"{done} commands")
