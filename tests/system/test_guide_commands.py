@@ -22,6 +22,7 @@ MARKS = ("# needs hardware", "# not run by a test")
 
 # Pages, or commands of one, that another test runs.
 ELSEWHERE = {
+    "building": r"make install$",  # test_install.py; the folder for a package is tried here
     "cuse": r".",  # inside a VM: tests/vm/test_cuse.py
     "eventfd_link": r".",  # likewise
     "multihost": r"qemu-system|\(qemu\)|pytest",  # tests/vm/test_multihost.py

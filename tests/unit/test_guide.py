@@ -25,19 +25,42 @@ def sources():
                 yield f.read()
 
 
+def fixed_piece(call):
+    """The longest piece of a call's format that is the same in every line it prints."""
+    words = "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', call.split('\\n"')[0] + '"'))
+    words = words.replace('\\"', '"').removeprefix("vhost-switch: ")
+    words = re.sub(r" {2,}", " ... ", words)  # a macro between two strings
+    pieces = re.split(r"%[-0-9.*]*[a-z]+|\\n|[:(),;]", words)
+    return max((p.strip() for p in pieces), key=len, default="")
+
+
 def messages():
-    """The longest fixed piece of each ERR and WARNING line."""
+    """A piece of each line that the program writes to its log or to stderr."""
     found = set()
     for text in sources():
-        for call in re.findall(r"RTE_LOG\((?:ERR|WARNING), \w+,(.*?)\);", text, re.S):
-            words = "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', call.split('\\n"')[0] + '"'))
-            words = re.sub(r" {2,}", " ... ", words)  # a macro between two strings
-            pieces = re.split(r"%[-0-9.*]*[a-z]+|\\n|[:(),;]", words)
-            longest = max((p.strip() for p in pieces), key=len, default="")
-            if len(longest) > 8:
-                found.add(longest)
-    assert len(found) > 12
+        calls = re.findall(r"RTE_LOG\((?:ERR|WARNING|INFO), \w+,(.*?)\);", text, re.S)
+        calls += re.findall(r"fprintf\(stderr,(.*?)\);", text, re.S)
+        found |= {piece for piece in map(fixed_piece, calls) if len(piece) > 8}
+    assert len(found) > 40
     return sorted(found)
+
+
+def bars():
+    """Why guests do not take part in the direct path, as telemetry says it."""
+    with open(f"{ROOT}/guest/direct.h", encoding="utf-8") as f:
+        found = re.findall(r'^\t_\([A-Z]+, "(.+)"\)', f.read(), re.M)
+    assert len(found) > 8
+    return found
+
+
+def refusals():
+    """Why an ioctl was refused, behind its errno."""
+    found = set()
+    for path in glob.glob(f"{ROOT}/cuse/*.c"):
+        with open(path, encoding="utf-8") as f:
+            found |= set(re.findall(r'why = "([^":(]+)', f.read()))
+    assert len(found) > 8
+    return sorted(text.strip() for text in found)
 
 
 def reasons():
@@ -53,8 +76,19 @@ def test_a_drop_reason_is_explained(reason):
 
 
 @pytest.mark.parametrize("message", messages())
-def test_a_warning_is_explained(message):
+def test_a_line_is_explained(message):
     assert message in guide()
+
+
+@pytest.mark.parametrize("text", bars() + refusals())
+def test_a_reason_is_explained(text):
+    assert f"``{text}``" in guide()
+
+
+def test_every_page_is_in_the_contents():
+    with open(f"{ROOT}/doc/index.rst", encoding="utf-8") as f:
+        listed = set(re.findall(r"^   ([a-z0-9_-]+)$", f.read(), re.M))
+    assert listed == {os.path.basename(p)[:-4] for p in glob.glob(f"{ROOT}/doc/*.rst")} - {"index"}
 
 
 class Page(HTMLParser):
