@@ -193,7 +193,8 @@ create_switch(void)
 	app.guests.fdb = fdb_create();
 	app.guests.uplink = &app.uplink;
 	app.guests.qsbr = app.sw.qsbr;
-	app.guests.sections = app.cfg.vm2vm == VM2VM_SOFTWARE ? app.sw.sections : NULL;
+	app.guests.sections = app.sw.sections;
+	app.guests.direct_path = app.cfg.vm2vm == VM2VM_SOFTWARE;
 	for (i = 0; i < app.nb_workers; i++)
 		app.guests.counters[i] = &app.workers[i]->counters;
 	app.sw.cfg = &app.cfg;

@@ -18,8 +18,10 @@
 
 #include <linux/vhost.h>
 
-/** Regions in one VHOST_USER_SET_MEM_TABLE (vhost-user specification, "Memory regions"). */
-#define MEMORY_PIECES_MAX 8
+#include "guest/vhost_user.h"
+
+/** A piece becomes a region of a message. */
+#define MEMORY_PIECES_MAX VHOST_USER_REGIONS_MAX
 
 /** A piece of guest memory that lies in one file. */
 struct memory_piece {

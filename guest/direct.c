@@ -35,6 +35,39 @@ copy_regions(struct direct *d, int vid)
 	return fits;
 }
 
+/* Whether a part of a ring lies in one region of the guest's memory. */
+static bool
+is_inside(const struct direct *d, const void *part, uint64_t len, uintptr_t align)
+{
+	const struct direct_region *r = d->region;
+	unsigned int i;
+
+	if ((uintptr_t)part % align != 0)
+		return false;
+	for (i = 0; i < d->nb_regions; i++, r++) {
+		uint64_t off = (uintptr_t)part - (uintptr_t)r->host;
+
+		if (off < r->size)
+			return len <= r->size - off;
+	}
+	return false;
+}
+
+/*
+ * Lengths and alignments: VIRTIO 1.1, 2.6. librte_vhost keeps it to itself whether it found a ring to
+ * be wholly in the guest's memory, so that is looked at here. The event index at the end of either
+ * part counts always: it is there in every driver's layout.
+ */
+static bool
+is_ring(const struct direct *d, const struct rte_vhost_vring *v)
+{
+	uint64_t n = v->size;
+
+	return v->desc != NULL && v->avail != NULL && v->used != NULL && rte_is_power_of_2(v->size) &&
+		v->size <= VIRTQUEUE_SIZE_MAX && is_inside(d, v->desc, 16 * n, 16) &&
+		is_inside(d, v->avail, 6 + 2 * n, 2) && is_inside(d, v->used, 6 + 8 * n, 4);
+}
+
 static void
 look_at_ring(struct direct *d, int vid, uint16_t vring)
 {
@@ -42,37 +75,43 @@ look_at_ring(struct direct *d, int vid, uint16_t vring)
 	struct rte_vhost_vring v;
 
 	r->usable = false;
-	if (d->bar != DIRECT_BAR_NONE || rte_vhost_get_vhost_vring(vid, vring, &v) < 0)
+	r->callfd = -1;
+	r->signalled_valid = false;
+	r->once = true;
+	r->skip = 0;
+	if (rte_vhost_get_vhost_vring(vid, vring, &v) < 0 || !is_ring(d, &v)) {
+		r->stale = false;
 		return;
-	if (v.desc == NULL || v.avail == NULL || v.used == NULL || v.size == 0 ||
-			!rte_is_power_of_2(v.size) || v.size > VIRTQUEUE_SIZE_MAX)
-		return;
+	}
 	r->desc = v.desc;
 	r->avail = v.avail;
 	r->used = v.used;
 	r->size = v.size;
 	r->callfd = v.callfd;
-	r->signalled_valid = false;
-	r->handed = false;
-	r->once = true;
-	r->skip = 0;
-	r->usable = true;
+	r->usable = d->bar == DIRECT_BAR_NONE;
+	/* A worker that had just returned the ring may have left this undone for the pause. */
+	if (r->stale && d->event_idx && r->callfd >= 0)
+		eventfd_write(r->callfd, 1);
 }
 
 static enum direct_bar
 find_bar(struct direct *d, int vid, uint64_t features)
 {
+	bool fits = copy_regions(d, vid);
+
+	if (!d->wanted)
+		return DIRECT_BAR_MODE;
 	if (HAS(features, VIRTIO_F_RING_PACKED))
 		return DIRECT_BAR_PACKED;
 	if (HAS(features, VIRTIO_F_ACCESS_PLATFORM))
 		return DIRECT_BAR_IOMMU;
 	if (HAS(features, VHOST_F_LOG_ALL))
 		return DIRECT_BAR_LOGGING;
-	return copy_regions(d, vid) ? DIRECT_BAR_NONE : DIRECT_BAR_MEMORY;
+	return fits ? DIRECT_BAR_NONE : DIRECT_BAR_MEMORY;
 }
 
-void
-direct_resume(struct direct *d, int vid)
+static void
+look_at_guest(struct direct *d, int vid)
 {
 	uint64_t features = 0;
 	uint16_t i;
@@ -86,11 +125,10 @@ direct_resume(struct direct *d, int vid)
 	d->bar = (uint8_t)find_bar(d, vid, features);
 	for (i = 0; i < d->nb_rings; i++)
 		look_at_ring(d, vid, i);
-	__atomic_store_n(&d->paused, false, __ATOMIC_RELEASE);
 }
 
 struct direct *
-direct_create(int vid, bool shared)
+direct_create(int vid, bool wanted, bool shared)
 {
 	uint16_t i, n = rte_vhost_get_vring_num(vid);
 	struct direct *d = rte_zmalloc("direct", sizeof(*d) + n * sizeof(d->ring[0]),
@@ -99,12 +137,14 @@ direct_create(int vid, bool shared)
 	if (d == NULL)
 		return NULL;
 	d->nb_rings = n;
+	d->wanted = wanted;
 	d->shared = shared;
 	for (i = 0; i < n; i++)
 		rte_spinlock_init(&d->ring[i].lock);
-	direct_resume(d, vid);
-	/* These features cannot change while the device runs. */
-	d->never = d->bar == DIRECT_BAR_PACKED || d->bar == DIRECT_BAR_IOMMU;
+	look_at_guest(d, vid);
+	/* These cannot change while the device runs. */
+	d->never = d->bar == DIRECT_BAR_MODE || d->bar == DIRECT_BAR_PACKED ||
+		d->bar == DIRECT_BAR_IOMMU;
 	return d;
 }
 
@@ -116,7 +156,7 @@ hand_back(struct direct_ring *r, int vid, uint16_t vring)
 		return;
 	rte_vhost_set_vring_base(vid, vring, r->next_avail, r->next_used);
 	r->ours = false;
-	r->handed = true;
+	r->stale = true;
 }
 
 void
@@ -124,6 +164,9 @@ direct_pause(struct direct *d, int vid, struct rte_rcu_qsbr *sections)
 {
 	uint16_t i;
 
+	if (d->pauses++ > 0)
+		return;
+	__atomic_store_n(&d->gave_up, false, __ATOMIC_RELAXED);
 	__atomic_store_n(&d->paused, true, __ATOMIC_RELEASE);
 	rte_rcu_qsbr_synchronize(sections, RTE_QSBR_THRID_INVALID);
 	for (i = 0; i < d->nb_rings; i++) {
@@ -131,6 +174,15 @@ direct_pause(struct direct *d, int vid, struct rte_rcu_qsbr *sections)
 		hand_back(&d->ring[i], vid, i);
 		rte_spinlock_unlock(&d->ring[i].lock);
 	}
+}
+
+void
+direct_resume(struct direct *d, int vid)
+{
+	if (--d->pauses > 0)
+		return;
+	look_at_guest(d, vid);
+	__atomic_store_n(&d->paused, false, __ATOMIC_RELEASE);
 }
 
 void
@@ -144,14 +196,18 @@ direct_lend_slow(struct direct *d, int vid, uint16_t vring)
 
 /*
  * librte_vhost tells the driver of used elements by what it remembers of the last time it did, which is
- * old when we have had the ring since. What it may therefore have kept silent about is told here.
+ * old when we have had the ring since. What it may therefore have kept silent about is told here,
+ * once it has used an element and so remembers what is new.
  */
 static void
 notify_for_lent(const struct direct *d, struct direct_ring *r, int vid, uint16_t vring)
 {
 	uint16_t avail, used, old = r->next_used;
 
-	if (!d->event_idx || rte_vhost_get_vring_base(vid, vring, &avail, &used) < 0 || used == old)
+	if (rte_vhost_get_vring_base(vid, vring, &avail, &used) < 0 || used == old)
+		return;
+	r->stale = false;
+	if (!d->event_idx || r->callfd < 0)
 		return;
 	r->next_used = used;
 	r->signalled = old;
@@ -167,9 +223,8 @@ direct_return_slow(struct direct *d, int vid, uint16_t vring, struct direct_sect
 	direct_enter(s);
 	rte_spinlock_lock(&r->lock);
 	r->lent--;
-	if (r->handed && !__atomic_load_n(&d->paused, __ATOMIC_ACQUIRE) && r->usable)
+	if (r->stale && !direct_is_paused(d))
 		notify_for_lent(d, r, vid, vring);
-	r->handed = false;
 	rte_spinlock_unlock(&r->lock);
 }
 
@@ -184,5 +239,6 @@ direct_take_slow(struct direct *d, int vid, uint16_t vring)
 		return false;
 	r->signalled = r->next_used;
 	r->ours = true;
+	r->stale = false;
 	return true;
 }

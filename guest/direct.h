@@ -19,7 +19,9 @@
  * Threads. Workers touch rings only in a section: between direct_enter() and direct_pass() or
  * direct_leave(), by an RCU variable of its own. Control sets paused and waits until every worker
  * has left the section that it was in, before librte_vhost acts on a message of the guest's front
- * end; direct_resume() looks at the guest anew when it has. A worker leaves its section around
+ * end; direct_resume() looks at the guest anew when it has. A message may pause a guest that is
+ * paused already, since librte_vhost reports a ring that stops in the middle of it: the outermost
+ * pair counts. A worker leaves its section around
  * rte_vhost_enqueue_burst(), which waits for a lock that control holds in that time; every other
  * call of a section is one that waits for nobody.
  * A transmit ring is used by the one worker that polls its guest, a receive ring by all: under its
@@ -72,7 +74,8 @@ struct direct_ring {
 	rte_spinlock_t lock;
 	bool usable;   /**< addresses are good; written by control while paused */
 	bool ours;     /**< we have the indices; under the lock */
-	bool handed;   /**< lent in the middle of our work; under the lock */
+	bool stale;    /**< librte_vhost has not notified the driver since we last had the ring;
+			  under the lock */
 	bool once;     /**< first poll after a pause: librte_vhost may have a RARP to inject */
 	uint8_t skip;  /**< polls to go before we look again who frames are for; its worker's own */
 	uint16_t lent; /**< calls of librte_vhost under way; under the lock */
@@ -90,8 +93,11 @@ struct direct_ring {
 /** What the direct path knows of a guest. Constant while it is not paused, but for what is marked. */
 struct direct {
 	bool paused; /**< atomic, written by control */
+	bool gave_up; /**< atomic; a worker has waited for the end of this pause for long enough */
 	bool broken; /**< atomic, written once by a worker */
+	bool wanted; /**< --vm2vm 1; constant */
 	uint8_t bar; /**< enum direct_bar, as far as control knows */
+	unsigned int pauses; /**< direct_pause() less direct_resume(); control's own */
 	bool shared; /**< several workers use its receive rings; constant */
 	bool never;  /**< nothing short of a new guest makes its rings ours; constant */
 	bool event_idx;
@@ -108,14 +114,15 @@ struct direct {
  * Describe a guest whose rings are ready. Control.
  *
  * @param vid librte_vhost's handle
+ * @param wanted whether there is a direct path at all
  * @param shared whether there are several workers
  * @return it, to be freed with rte_free() after a grace period, or NULL without memory
  */
-struct direct *direct_create(int vid, bool shared);
+struct direct *direct_create(int vid, bool wanted, bool shared);
 
 /**
  * Before librte_vhost changes anything about a guest: wait until no worker is at its rings, and
- * hand all indices back. Control; locks of librte_vhost may be held.
+ * hand all indices back. Pauses nest. Control; locks of librte_vhost may be held.
  *
  * @param d the guest's
  * @param vid librte_vhost's handle
@@ -179,6 +186,13 @@ direct_is_lendable(const struct direct *d, uint16_t vring)
 	return d != NULL && !d->never && vring < d->nb_rings;
 }
 
+/** Whether the guest's front end is changing the device just now. Worker. */
+static inline bool
+direct_is_paused(const struct direct *d)
+{
+	return unlikely(d != NULL && __atomic_load_n(&d->paused, __ATOMIC_ACQUIRE));
+}
+
 /* Whether another worker may take a ring while librte_vhost works with it for this one. */
 static inline bool
 direct_is_shared(const struct direct *d, uint16_t vring)
@@ -196,7 +210,8 @@ direct_is_shared(const struct direct *d, uint16_t vring)
 static inline void
 direct_lend(struct direct *d, int vid, uint16_t vring)
 {
-	if (direct_is_lendable(d, vring) && (direct_is_shared(d, vring) || d->ring[vring].ours))
+	if (direct_is_lendable(d, vring) && (direct_is_shared(d, vring) || d->ring[vring].ours ||
+			d->ring[vring].stale))
 		direct_lend_slow(d, vid, vring);
 }
 
@@ -231,7 +246,7 @@ bool direct_take_slow(struct direct *d, int vid, uint16_t vring);
 static inline bool
 direct_take(struct direct *d, int vid, uint16_t vring)
 {
-	if (unlikely(vring >= d->nb_rings || __atomic_load_n(&d->paused, __ATOMIC_ACQUIRE)))
+	if (unlikely(vring >= d->nb_rings || direct_is_paused(d)))
 		return false;
 	return likely(d->ring[vring].ours) || direct_take_slow(d, vid, vring);
 }

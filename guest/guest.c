@@ -129,6 +129,7 @@ static struct guest *
 new_guest(struct guests *guests, int vid, uint16_t id)
 {
 	struct guest *g = rte_zmalloc("guest", sizeof(*g), RTE_CACHE_LINE_SIZE);
+	unsigned int i;
 
 	if (g == NULL)
 		return NULL;
@@ -143,10 +144,10 @@ new_guest(struct guests *guests, int vid, uint16_t id)
 	g->offload_tso4 = g->features & RTE_BIT64(VIRTIO_NET_F_GUEST_TSO4);
 	g->mergeable = g->features & RTE_BIT64(VIRTIO_NET_F_MRG_RXBUF);
 	g->mirrored = id == guests->mirrored;
+	for (i = 0; i < QUEUE_PAIR_MAX; i++)
+		rte_spinlock_init(&g->rx_lock[i]);
 	g->rings = &rings_of_vid[vid];
-	if (guests->sections == NULL)
-		return g;
-	g->direct = direct_create(vid, guests->nb_workers > 1);
+	g->direct = direct_create(vid, guests->direct_path, guests->nb_workers > 1);
 	if (g->direct == NULL) {
 		rte_free(g);
 		return NULL;
@@ -252,8 +253,7 @@ leave_locked(struct guests *guests, struct guest *g)
 	int32_t position = -ENOENT;
 
 	guest_of_vid[g->vid] = NULL;
-	if (g->direct != NULL)
-		direct_pause(g->direct, g->vid, guests->sections);
+	direct_pause(g->direct, g->vid, guests->sections);
 	__atomic_store_n(&guests->by_id[g->id], NULL, __ATOMIC_RELEASE);
 	while (publish(guests, g->worker) < 0)
 		usleep(1000); /* a guest cannot be kept: wait for memory */
@@ -280,12 +280,28 @@ guests_leave(struct guests *guests, int vid)
 	pthread_mutex_unlock(&guests->mutex);
 }
 
+/* librte_vhost frees rings that were not negotiated without a word. */
+static void
+forget_absent_rings(int vid)
+{
+	unsigned int pair = rte_vhost_get_vring_num(vid) / 2, i;
+	struct guest_rings *rings = &rings_of_vid[vid];
+
+	for (i = 0; i < QUEUE_PAIR_WORDS; i++) {
+		unsigned int here = pair > i * 64 ? RTE_MIN(pair - i * 64, 64u) : 0;
+		uint64_t present = here == 64 ? UINT64_MAX : RTE_BIT64(here) - 1;
+
+		__atomic_fetch_and(&rings->rx[i], present, __ATOMIC_RELEASE);
+		__atomic_fetch_and(&rings->tx[i], present, __ATOMIC_RELEASE);
+	}
+}
+
 void
 guests_pause(struct guests *guests, int vid)
 {
 	const struct guest *g = guest_of_vid[vid];
 
-	if (g != NULL && g->direct != NULL)
+	if (g != NULL)
 		direct_pause(g->direct, vid, guests->sections);
 }
 
@@ -294,7 +310,8 @@ guests_resume(int vid)
 {
 	const struct guest *g = guest_of_vid[vid];
 
-	if (g != NULL && g->direct != NULL)
+	forget_absent_rings(vid);
+	if (g != NULL)
 		direct_resume(g->direct, vid);
 }
 

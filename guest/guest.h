@@ -66,7 +66,8 @@ struct guest {
 	bool mirrored;		 /**< its frames are copied to the mirror port; atomic, control's */
 	uint64_t mac;		 /**< key of the MAC; written before registered */
 	const struct guest_rings *rings; /**< atomic, may change at any time */
-	struct direct *direct;		 /**< for the direct path, NULL: takes no part in it */
+	struct direct *direct;		 /**< its rings in our hands */
+	rte_spinlock_t rx_lock[QUEUE_PAIR_MAX]; /**< one worker at a time fills a ring by librte_vhost */
 	uint64_t features;		 /**< negotiated virtio features */
 	char socket[108];		 /**< path that it came by */
 };
@@ -88,7 +89,8 @@ struct guests {
 	struct rte_rcu_qsbr *qsbr;
 	struct counters *counters[RTE_MAX_LCORE]; /**< one of each worker */
 	unsigned int nb_workers;
-	struct rte_rcu_qsbr *sections; /**< workers that are at rings, see direct.h; NULL: no direct path */
+	struct rte_rcu_qsbr *sections; /**< workers that are at rings, see direct.h */
+	bool direct_path;   /**< --vm2vm 1: frames may be copied straight from guest to guest */
 	unsigned int limit; /**< how many guests there can be */
 	int learned_fd;	    /**< eventfd, readable when guests_program() has work */
 	pthread_mutex_t mutex;

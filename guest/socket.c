@@ -10,7 +10,9 @@
 
 #include <linux/virtio_net.h>
 
+#include "guest/frontend.h"
 #include "guest/socket.h"
+#include "guest/vhost_user.h"
 
 #define DEFAULT_BASENAME "vhost-net"
 
@@ -131,6 +133,8 @@ sockets_check(const struct config *cfg)
 static int
 on_new_device(int vid)
 {
+	if (!frontend_is_sound(vid))
+		return -EPROTO;
 	return guests_join(guests_of_sockets, vid);
 }
 
@@ -147,11 +151,12 @@ on_vring_state_changed(int vid, uint16_t vring, int enable)
 	return 0;
 }
 
-/* Around each message of a front end: the content is librte_vhost's business. */
+/* Before librte_vhost acts on a message. When it fails to, after_message() is not called. */
 static enum rte_vhost_msg_result
 before_message(int vid, void *message)
 {
-	(void)message;
+	if (!frontend_accepts(vid, message))
+		return RTE_VHOST_MSG_RESULT_ERR;
 	guests_pause(guests_of_sockets, vid);
 	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }
@@ -160,6 +165,7 @@ static enum rte_vhost_msg_result
 after_message(int vid, void *message)
 {
 	(void)message;
+	frontend_done(vid);
 	guests_resume(vid);
 	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }
@@ -172,8 +178,15 @@ static const struct rte_vhost_user_extern_ops message_ops = {
 static int
 on_new_connection(int vid)
 {
+	frontend_connected(vid);
 	guests_clear_rings(vid);
 	return rte_vhost_extern_callback_register(vid, &message_ops, NULL);
+}
+
+static void
+on_destroy_connection(int vid)
+{
+	frontend_gone(vid);
 }
 
 static const struct rte_vhost_device_ops device_ops = {
@@ -181,6 +194,7 @@ static const struct rte_vhost_device_ops device_ops = {
 	.destroy_device = on_destroy_device,
 	.vring_state_changed = on_vring_state_changed,
 	.new_connection = on_new_connection,
+	.destroy_connection = on_destroy_connection,
 };
 
 /*
@@ -203,6 +217,16 @@ offer_features(const char *path, const struct config *cfg)
 	if (!cfg->tx_csum)
 		off |= RTE_BIT64(VIRTIO_NET_F_CSUM) | RTE_BIT64(VIRTIO_NET_F_GUEST_CSUM);
 	return rte_vhost_driver_disable_features(path, off);
+}
+
+/* Of the protocol's features, those that guests of a switch have a use for. */
+static int
+offer_protocol_features(const char *path)
+{
+	return rte_vhost_driver_set_protocol_features(path, RTE_BIT64(VHOST_USER_PROTOCOL_F_MQ) |
+		RTE_BIT64(VHOST_USER_PROTOCOL_F_LOG_SHMFD) | RTE_BIT64(VHOST_USER_PROTOCOL_F_RARP) |
+		RTE_BIT64(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
+		RTE_BIT64(VHOST_USER_PROTOCOL_F_NET_MTU) | RTE_BIT64(VHOST_USER_PROTOCOL_F_STATUS));
 }
 
 /*
@@ -274,7 +298,7 @@ open_socket(const char *path, const struct config *cfg)
 	if (rte_vhost_driver_register(path, flags) < 0)
 		return -EIO;
 	open_path[nb_open++] = path;
-	if (offer_features(path, cfg) < 0 ||
+	if (offer_features(path, cfg) < 0 || offer_protocol_features(path) < 0 ||
 			rte_vhost_driver_callback_register(path, &device_ops) < 0)
 		return -EIO;
 	if ((client ? rte_vhost_driver_start(path) : start_server(path, cfg)) < 0)

@@ -43,7 +43,8 @@
 	_(RING_FULL, ring_full, "the guest's receive ring is full")                                \
 	_(SWITCHED_OFF, switched_off, "the guest broke the rules of virtio and is switched off")   \
 	_(TOO_LONG, too_long, "longer than the guest's buffers")                                   \
-	_(OFFLOAD, offload, "checksum or segmentation could not be completed in software")
+	_(OFFLOAD, offload, "checksum or segmentation could not be completed in software")         \
+	_(NO_MBUF, no_mbuf, "mbuf pool was empty when a flooded frame was copied")
 
 /** Why a frame from the NIC reached no guest. */
 #define FOREACH_UPLINK_DROP(_)                                                                     \

@@ -401,6 +401,8 @@ deliver_slow(const struct direct *d, struct direct_ring *r, const struct burst *
 			return v;
 		for (k = before; k < n; k++)
 			room += piece[k].len;
+		if (room == 0) /* VIRTIO 1.1, 5.1.6.3.1: a buffer holds a header at least */
+			return BROKEN;
 		room = RTE_MIN(room, left);
 		write_used(r, (uint16_t)(r->next_used + heads), head, (uint32_t)room);
 		left -= (uint32_t)room;
@@ -524,7 +526,10 @@ switch_off(const struct guest *g, const char *ring)
 			"chain against the rules of virtio\n", g->id, ring);
 }
 
-/* The queue pair of the one receive ring that is enabled, or QUEUE_PAIR_MAX. */
+#define NO_RING QUEUE_PAIR_MAX
+#define SEVERAL_RINGS (QUEUE_PAIR_MAX + 1)
+
+/* The queue pair of the one receive ring that is enabled, or one of the above. */
 static uint16_t
 single_ring(const struct guest *g)
 {
@@ -532,9 +537,9 @@ single_ring(const struct guest *g)
 	uint64_t high = __atomic_load_n(&g->rings->rx[1], __ATOMIC_RELAXED);
 
 	_Static_assert(QUEUE_PAIR_WORDS == 2, "one more word to look at");
-	if (unlikely(high != 0 || low == 0 || (low & (low - 1)) != 0))
-		return QUEUE_PAIR_MAX;
-	return (uint16_t)__builtin_ctzll(low);
+	if (likely(high == 0 && low != 0 && (low & (low - 1)) == 0))
+		return (uint16_t)__builtin_ctzll(low);
+	return low == 0 && high == 0 ? NO_RING : SEVERAL_RINGS;
 }
 
 /* Copy a run of frames to its receiver. Returns how many, and why no more. */
@@ -547,13 +552,23 @@ deliver(struct guest *to, const struct burst *b, uint16_t first, uint16_t end, e
 	uint16_t done = 0;
 
 	*v = ORDINARY;
-	if (unlikely(vring >= d->nb_rings || __atomic_load_n(&d->broken, __ATOMIC_RELAXED)))
+	if (unlikely(__atomic_load_n(&d->broken, __ATOMIC_RELAXED)))
 		return 0;
+	if (direct_is_paused(d)) {
+		if (!__atomic_load_n(&d->gave_up, __ATOMIC_RELAXED))
+			*v = PAUSED;
+		return 0;
+	}
+	if (unlikely(vring >= d->nb_rings)) {
+		if (vring == 2 * NO_RING) /* for a moment, as a message changes it, or for longer */
+			*v = FULL;
+		return 0;
+	}
 	r = &d->ring[vring];
 	rte_spinlock_lock(&r->lock);
 	if (likely(direct_take(d, to->vid, vring)))
 		done = fill_ring(d, r, b, first, end, v);
-	else if (__atomic_load_n(&d->paused, __ATOMIC_ACQUIRE))
+	else if (direct_is_paused(d) || (r->usable && r->lent == 0)) /* or was, just now */
 		*v = PAUSED;
 	rte_spinlock_unlock(&r->lock);
 	if (unlikely(*v == BROKEN)) {
@@ -564,8 +579,9 @@ deliver(struct guest *to, const struct burst *b, uint16_t first, uint16_t end, e
 }
 
 /*
- * A receiver takes nothing. Its sender is made to wait, with the frames where they are; a receiver
- * that took nothing in all that time is not waited for again until it has taken a frame. patience
+ * A receiver takes nothing. Its sender is made to wait, with the frames where they are and whatever
+ * is behind them. So that a slow receiver does not slow down all that its senders do, the time is
+ * added up until it has taken a burst; when it is up, nobody waits for it before it has. patience
  * is in TSC cycles. Returns whether to wait.
  */
 static bool
@@ -576,10 +592,23 @@ wait_for_receiver(struct batch *batch, uint64_t patience)
 	if (batch->stalled)
 		return false;
 	now = rte_rdtsc();
-	if (batch->give_up_at == 0)
-		batch->give_up_at = now + patience;
-	batch->stalled = now >= batch->give_up_at;
+	if (batch->waiting != 0)
+		batch->waited += now - batch->waiting;
+	batch->waiting = now;
+	batch->stalled = batch->waited >= patience;
 	return !batch->stalled;
+}
+
+/* It took n frames. */
+static inline void
+note_taken(struct batch *batch, uint16_t n)
+{
+	if (likely((batch->waiting | batch->waited) == 0) || n == 0)
+		return;
+	batch->waiting = 0;
+	batch->taken = (uint16_t)(batch->taken + n);
+	if (batch->taken >= BURST_MAX)
+		batch_patience_afresh(batch);
 }
 
 /*
@@ -598,22 +627,25 @@ switch_run(struct worker *w, struct guest *from, struct guest *to, const struct 
 	*v = ORDINARY;
 	if (unlikely(batch->n > 0)) /* frames that came before these */
 		return 0;
+	if (unlikely(batch->serial != to->serial)) { /* was another guest's */
+		batch->serial = to->serial;
+		batch_patience_afresh(batch);
+	}
 	while (i < end) {
 		n = deliver(to, b, i, end, v);
 		tx->tx_ok += n;
 		tx->tx_direct += n;
 		rx->rx_ok += n;
 		i = (uint16_t)(i + n);
-		if (n > 0) {
-			batch->stalled = false;
-			batch->give_up_at = 0;
-		}
+		note_taken(batch, n);
 		if (likely(i == end) || *v == ORDINARY)
 			break;
 		if (*v == PAUSED) {
 			/* librte_vhost would take none of them, or let the worker stand still. */
 			*v = wait_for_receiver(batch, PAUSE_MAX_MS * rte_get_tsc_hz() / MS_PER_S)
 				? FULL : ORDINARY;
+			if (*v == ORDINARY) /* nobody is to wait for the same message again */
+				__atomic_store_n(&to->direct->gave_up, true, __ATOMIC_RELAXED);
 			break;
 		}
 		if (*v == TOO_LONG) {

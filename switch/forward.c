@@ -62,8 +62,10 @@ flood(struct worker *w, struct guest *from, struct rte_mbuf *m)
 		copy = m;
 		if (m->ol_flags & OFFLOAD_FLAGS) {
 			copy = rte_pktmbuf_copy(m, w->sw->pool, 0, UINT32_MAX);
-			if (copy == NULL)
+			if (copy == NULL) {
+				w->counters.guest[to->id].rx_drop[RX_DROP_NO_MBUF]++;
 				continue;
+			}
 		} else {
 			rte_pktmbuf_refcnt_update(m, 1);
 		}

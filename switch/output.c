@@ -42,9 +42,9 @@ count_senders(struct worker *w, struct rte_mbuf **frames, uint16_t n, uint16_t s
 
 /* Free all frames of a batch and count them for their senders. */
 static void
-drop_frames(struct worker *w, struct batch *b)
+drop_frames(struct worker *w, struct batch *b, enum tx_drop why)
 {
-	count_senders(w, b->frame, b->n, 0, TX_DROP_GUEST_FULL);
+	count_senders(w, b->frame, b->n, 0, why);
 	rte_pktmbuf_free_bulk(b->frame, b->n);
 	b->n = 0;
 	b->give_up_at = 0;
@@ -60,16 +60,19 @@ output_drop_full(struct worker *w, const struct guest *g, struct rte_mbuf *m)
 
 /*
  * Give frames to a guest by librte_vhost, which copies them. It may wait for a lock that control
- * holds while control waits for sections: this is outside of one.
+ * holds while control waits for sections: this is outside of one. From DPDK 23.07 on it does not
+ * keep two workers apart any more.
  */
 static uint16_t
-enqueue(struct worker *w, const struct guest *g, uint16_t ring, struct rte_mbuf **frames, uint16_t n)
+enqueue(struct worker *w, struct guest *g, uint16_t ring, struct rte_mbuf **frames, uint16_t n)
 {
 	uint16_t vring = (uint16_t)(2 * ring), sent;
 
 	direct_lend(g->direct, g->vid, vring);
 	direct_leave(&w->section);
+	rte_spinlock_lock(&g->rx_lock[ring]);
 	sent = rte_vhost_enqueue_burst(g->vid, vring, frames, n);
+	rte_spinlock_unlock(&g->rx_lock[ring]);
 	direct_return(g->direct, g->vid, vring, &w->section);
 	if (guest_is_mirrored(g))
 		mirror_frames(w->sw->mirror, frames, sent);
@@ -92,11 +95,6 @@ send_ring(struct worker *w, struct batch *b, uint16_t ring, struct rte_mbuf **fr
 	struct guest_counters *to = &w->counters.guest[b->guest->id];
 	uint16_t done = 0, sent;
 
-	if (unlikely(is_switched_off(b->guest))) {
-		to->rx_drop[RX_DROP_SWITCHED_OFF] += n;
-		count_senders(w, frames, n, 0, TX_DROP_GUEST_OFF);
-		return n;
-	}
 	while (done < n) {
 		sent = enqueue(w, b->guest, ring, frames + done, (uint16_t)(n - done));
 		to->rx_ok += sent;
@@ -237,17 +235,15 @@ stay_or_drop(struct worker *w, struct batch *b, bool some_taken)
 {
 	uint64_t now = rte_rdtsc();
 
-	if (some_taken) {
-		b->stalled = false;
-		b->give_up_at = 0;
-	}
+	if (some_taken)
+		batch_patience_afresh(b);
 	if (b->give_up_at == 0)
 		b->give_up_at = now + w->patience;
 	if (!b->stalled && now < b->give_up_at && w->kept <= KEPT_MAX)
 		return;
 	b->stalled = true;
 	w->counters.guest[b->guest->id].rx_drop[RX_DROP_RING_FULL] += b->n;
-	drop_frames(w, b);
+	drop_frames(w, b, TX_DROP_GUEST_FULL);
 }
 
 /* Frames that the guest wants finished: one by one, keeping their order. */
@@ -275,6 +271,16 @@ output_flush_guest(struct worker *w, struct batch *b)
 {
 	uint16_t n, left;
 
+	if (unlikely(is_switched_off(b->guest))) {
+		w->counters.guest[b->guest->id].rx_drop[RX_DROP_SWITCHED_OFF] += b->n;
+		drop_frames(w, b, TX_DROP_GUEST_OFF);
+		return;
+	}
+	/* librte_vhost would let the worker stand still until the message has been dealt with. */
+	if (direct_is_paused(b->guest->direct)) {
+		stay_or_drop(w, b, false);
+		return;
+	}
 	if (unlikely(w->sw->cfg->tx_csum &&
 			any_exceeds(b, b->guest->offload_csum, b->guest->offload_tso4)))
 		finish_some(w, b);
@@ -285,8 +291,7 @@ output_flush_guest(struct worker *w, struct batch *b)
 		stay_or_drop(w, b, left < n);
 		return;
 	}
-	b->stalled = false;
-	b->give_up_at = 0;
+	batch_patience_afresh(b);
 }
 
 /* The transmit queue of a frame that a guest sent. */
@@ -463,8 +468,8 @@ output_flush(struct worker *w)
 static void
 drop_orphans(struct worker *w, struct batch *b)
 {
-	drop_frames(w, b);
-	b->stalled = false;
+	drop_frames(w, b, TX_DROP_GUEST_FULL);
+	batch_patience_afresh(b);
 	b->listed = false;
 }
 

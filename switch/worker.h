@@ -62,11 +62,25 @@ struct batch {
 	struct guest *guest; /**< NULL: the uplink */
 	uint64_t serial;     /**< of the guest, to know it again in the next round */
 	uint64_t give_up_at; /**< TSC when frames that stayed are dropped; 0: none stayed */
+	uint64_t waiting;    /**< TSC when frames in a sender's ring were last found to wait; 0: none do */
+	uint64_t waited;     /**< TSC cycles that they have waited in all */
+	uint16_t taken;	     /**< frames that the guest took since then, directly */
 	uint16_t n;
 	bool listed;  /**< in worker.dirty */
 	bool stalled; /**< the guest took nothing in spite of all retries: do not wait again */
 	struct rte_mbuf *frame[BURST_MAX];
 };
+
+/** The guest takes frames: the next time it does not, wait for it as long as ever. Worker. */
+static inline void
+batch_patience_afresh(struct batch *b)
+{
+	b->stalled = false;
+	b->give_up_at = 0;
+	b->waiting = 0;
+	b->waited = 0;
+	b->taken = 0;
+}
 
 /** One worker. */
 struct worker {

@@ -23,7 +23,8 @@ def guests():
             before = len(switch.guests())
             new.append(Guest(switch.sock, mac, **kw))
             made.append(new[-1])
-            switch.wait_guests(before + 1)
+            if kw.get("enable", True):
+                switch.wait_guests(before + 1)
         return new[0] if n == 1 else new
 
     yield connect

@@ -12,7 +12,7 @@ import pytest
 from harness import ROOT, Switch, cpus, eal_args, wait_for
 from test_guests import consistent, introduce
 from vhostuser import (DESC_NEXT, F_CSUM, F_MRG_RXBUF, GET_VRING_BASE, HDR_LEN, SET_FEATURES,
-                       SET_MEM_TABLE, SET_VRING_ENABLE)
+                       SET_MEM_TABLE, SET_VRING_CALL, SET_VRING_ENABLE)
 
 F_LOG_ALL = 1 << 26
 MATRIX = os.path.join(ROOT, "build/unit/matrix")
@@ -163,6 +163,7 @@ MESSAGES = {
         [g.memfd]),
     "disabled": lambda g: [g.state(SET_VRING_ENABLE, i, e) for e in (0, 1) for i in (0, 1)],
     "logging": lambda g: [g.u64(SET_FEATURES, f) for f in (g.features | F_LOG_ALL, g.features)],
+    "notified": lambda g: [g.u64(SET_VRING_CALL, i, [g.fds[2 * i + 1]]) for i in (0, 1)],
     "stopped": lambda g: restart(g),
 }
 
@@ -225,6 +226,8 @@ def test_nothing_is_lost_or_doubled_when_rings_change_hands(guests, message, who
         assert len(numbers) > 20
         if message == "memory":
             assert len(numbers) == sent and stats["tx_direct"] > 0
+        if message == "notified":  # two messages each time, and a worker on the CPU of who reads them
+            assert len(numbers) > 0.99 * sent and stats["tx_direct"] > 0
 
 
 def test_who_breaks_the_rules_is_switched_off_alone(guests):

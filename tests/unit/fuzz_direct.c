@@ -178,7 +178,7 @@ create_guest(unsigned int id)
 	reset_rings(id, 0);
 	guest[id] = (struct guest){ .vid = (int)id, .serial = id + 1, .id = (uint16_t)id,
 		.registered = true, .mac = fdb_key(&eth.dst_addr), .rings = &one_ring,
-		.direct = direct_create((int)id, false) };
+		.direct = direct_create((int)id, true, false) };
 	check(fdb_add(guests.fdb, guest[id].mac, (uint16_t)id) == 0, "fdb_add");
 	guests.by_id[id] = &guest[id];
 }

@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Front ends that send what no honest one sends: they harm nobody but themselves.
+
+Each test has two guests that must go on exchanging frames, and a third one that misbehaves.
+"""
+
+import mmap
+import os
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+from harness import Switch, wait_for
+from test_guests import consistent, introduce
+from vhostuser import (DESC_WRITE, F_MRG_RXBUF, F_VERSION_1, GET_FEATURES, GET_VRING_BASE,
+                       PROTOCOL_MQ, PROTOCOL_REPLY_ACK, SET_FEATURES, SET_MEM_TABLE,
+                       SET_PROTOCOL_FEATURES, SET_VRING_ADDR, SET_VRING_CALL, SET_VRING_ENABLE,
+                       SET_VRING_KICK, SET_VRING_NUM, Guest)
+
+F_EVENT_IDX, F_PACKED = 1 << 29, 1 << 34
+RESET_OWNER, SET_LOG_BASE, IOTLB_MSG = 4, 6, 22
+POSTCOPY_ADVISE, POSTCOPY_LISTEN, SET_INFLIGHT_FD = 28, 29, 32
+EFD_MAX = 2 ** 64 - 2
+
+
+def exchange(a, b, n=20):
+    """Frames go both ways."""
+    for x, y in ((a, b), (b, a)):
+        sent = [x.frame(y, os.urandom(40)) for _ in range(n)]
+        x.send(sent)
+        assert y.recv(n) == sent
+
+
+def ask(g, request, payload, fds=()):
+    """Send a message that asks for an answer. Returns whether it was refused."""
+    data = struct.pack("<III", request, 1 | 8, len(payload)) + payload
+    anc = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))]
+    g.sock.sendmsg([data], anc if fds else [])
+    head = struct.unpack("<III", g._read(12))
+    assert head[0] == request
+    return struct.unpack("<Q", g._read(head[2]))[0] != 0
+
+
+def is_hung_up(g, timeout=5):
+    g.sock.settimeout(timeout)
+    try:
+        while g.sock.recv(4096):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
+
+
+@pytest.fixture(params=["", "--vm2vm 0"], ids=["direct", "ordinary"])
+def party(request, guests):
+    """The switch, two guests that talk (with --vm2vm 0 by a wire that gives all back), one more."""
+    with Switch(*request.param.split()) as s:
+        a, b, evil = guests(s, 3)
+        introduce(a, b, evil)
+        yield s, a, b, evil
+        assert s.proc.poll() is None, s.log()
+        a.poll(), b.poll()
+        if not request.param:
+            exchange(a, b)
+        late = Guest(s.sock, "02:00:00:00:99:99", timeout=5)  # and others can come
+        wait_for(lambda: any(g["mac"] == "02:00:00:00:99:99" for g in s.guests().values()) or
+                 late.announce(), 5, "a guest that comes later")
+        late.close()
+
+
+def region(g, size=None, offset=0):
+    return struct.pack("<QQQQ", 0, size or g.length, g.base, offset)
+
+
+def table(*regions, n=None):
+    return struct.pack("<II", len(regions) if n is None else n, 0) + b"".join(regions)
+
+
+def bad_memory(g):
+    """Tables that cannot be mapped, and the descriptors that go with them."""
+    pipe = os.pipe()
+    short, huge = os.memfd_create("short"), os.memfd_create("huge")
+    os.ftruncate(short, 4096)
+    os.ftruncate(huge, 1 << 60)
+    readonly = os.open(f"/proc/self/fd/{g.memfd}", os.O_RDONLY)
+    g.fds += [*pipe, short, huge, readonly]
+    return {
+        "a pipe": (table(region(g)), [pipe[0]]),
+        "a short file": (table(region(g)), [short]),
+        "behind the end": (table(region(g, offset=4096)), [g.memfd]),
+        "read-only": (table(region(g)), [readonly]),
+        "too large for any address space": (table(region(g, size=1 << 60)), [huge]),
+        "without a descriptor": (table(region(g), region(g)), [g.memfd]),
+        "that wraps around": (table(region(g, size=1 << 20, offset=(1 << 64) - 4096)), [g.memfd]),
+        "none": (table(), []),
+        "nine": (table(n=9), []),
+    }
+
+
+def test_memory_that_cannot_be_mapped(party):
+    s, a, b, evil = party
+    for what, (payload, fds) in bad_memory(evil).items():
+        assert ask(evil, SET_MEM_TABLE, payload, fds), what
+    evil.send([evil.frame("02:00:00:00:00:77", b"still here")])  # nothing was changed
+    payload, fds = bad_memory(evil)["a pipe"]
+    evil.message(SET_MEM_TABLE, payload, fds)
+    assert is_hung_up(evil)
+    s.wait_guests(2)
+    assert sum("refused: memory" in line for line in s.lines) == 1
+
+
+def test_memory_that_shrinks_under_a_flood(guests):
+    """New memory that is bad, while the old one is in use by the worker."""
+    with Switch() as s:
+        a, b, evil = guests(s, 3)
+        introduce(a, b, evil)
+        payload, fds = bad_memory(evil)["a pipe"]
+        stop = time.monotonic() + 1
+        while time.monotonic() < stop:
+            a.send([a.frame(evil, b"x")] * 20)
+            evil.poll()
+            assert ask(evil, SET_MEM_TABLE, payload, fds)
+        exchange(a, b)
+
+
+def test_a_ring_that_ends_beyond_the_memory(guests):
+    """librte_vhost takes it for ready, and sees for itself that it is not to be used."""
+    with Switch() as s:
+        a, b = guests(s, 2)
+        evil = guests(s, enable=False)
+        evil.rings[0].used = evil.length - 8
+        evil.start()
+        s.wait_guests(3)
+        introduce(a, b, evil)
+        assert s.telemetry("/vhost_switch/guests")["2"]["state"] == "registered"
+        a.send([a.frame(evil, bytes(1000)) for _ in range(50)])
+        stats = consistent(s.stats(0))
+        assert stats["tx_direct"] == 0 and stats["tx_drop_guest_full"] == 50
+        exchange(a, b)
+
+
+IN_USE = {
+    "size": lambda g: g.state(SET_VRING_NUM, 1, 32768),
+    "event index": lambda g: g.u64(SET_FEATURES, g.features | F_EVENT_IDX),
+    "packed": lambda g: g.u64(SET_FEATURES, g.features | F_PACKED),
+    "not offered": lambda g: g.u64(SET_FEATURES, g.features | 1 << 60),
+    "a ring that cannot be": lambda g: g.state(SET_VRING_NUM, 4, 100),
+    "postcopy": lambda g: g.message(POSTCOPY_ADVISE),
+    "postcopy without": lambda g: g.message(POSTCOPY_LISTEN),
+    "inflight": lambda g: g.message(SET_INFLIGHT_FD, struct.pack("<QQHH", 4096, 0, 2, 256),
+                                    [g.memfd]),
+    "iotlb": lambda g: g.message(IOTLB_MSG, bytes(40)),
+    "unknown": lambda g: g.message(77),
+    "log in a pipe": lambda g: g.message(SET_LOG_BASE, struct.pack("<QQ", 4096, 0),
+                                         [g.fds[0]]),
+    "log too short": lambda g: g.message(SET_LOG_BASE, struct.pack("<QQ", 1 << 40, 0),
+                                         [g.memfd]),
+    "notified by a file": lambda g: g.u64(SET_VRING_CALL, 0, [g.memfd]),
+    "notified by two": lambda g: g.u64(SET_VRING_CALL, 0, g.fds[:2]),
+}
+
+
+@pytest.mark.parametrize("mode", ["1", "0"])
+def test_refused_while_rings_are_in_use(guests, mode):
+    with Switch("--vm2vm", mode) as s:
+        a, b = guests(s, 2)
+        introduce(a, b)
+        for n, (what, message) in enumerate(IN_USE.items(), 1):
+            evil = guests(s)
+            evil.announce()
+            message(evil)
+            assert is_hung_up(evil), what
+            s.wait_guests(2)
+            assert sum("refused: " in line for line in s.lines) == n, what + s.log()
+        a.poll(), b.poll()
+        if mode == "1":
+            exchange(a, b)
+
+
+def test_a_refused_message_changes_nothing(guests):
+    with Switch() as s:
+        a, b = guests(s, 2)
+        introduce(a, b)
+        assert ask(b, SET_VRING_NUM, struct.pack("<II", 0, 40000))
+        assert ask(b, SET_VRING_NUM, struct.pack("<II", 0, 128))
+        assert ask(b, SET_FEATURES, struct.pack("<Q", b.features | F_PACKED))
+        assert ask(b, POSTCOPY_ADVISE, b"")
+        exchange(a, b)
+        assert s.stats(0)["tx_direct"] == 20
+        assert sum("refused: " in line for line in s.lines) == 1, s.log()
+
+
+def test_a_ring_started_without_a_size(party):
+    """Stopping a ring frees what librte_vhost keeps for its size."""
+    s, a, _, evil = party
+    for i in (0, 1):
+        evil.state(GET_VRING_BASE, i, 0, reply=True)
+    s.wait_guests(2)
+    for i in (0, 1):
+        evil.message(SET_VRING_ADDR, struct.pack(
+            "<IIQQQQ", i, 0, evil.base + evil.rings[i].desc, evil.base + evil.rings[i].used,
+            evil.base + evil.rings[i].avail, 0))
+        evil.u64(SET_VRING_CALL, i, [evil.fds[1]])
+    evil.u64(SET_VRING_KICK, 0, [evil.fds[0]])
+    assert is_hung_up(evil)
+    a.send([a.frame("ff:ff:ff:ff:ff:ff", b"to all")])
+
+
+def test_sized_for_one_layout_and_started_with_the_other(guests):
+    with Switch() as s:
+        a, b = guests(s, 2)
+        evil = guests(s, enable=False)
+        evil.state(SET_VRING_NUM, 0, 256)
+        evil.u64(SET_FEATURES, evil.features | F_PACKED)
+        assert is_hung_up(evil)
+        introduce(a, b)
+        exchange(a, b)
+
+
+def test_rings_that_were_not_negotiated(guests):
+    """Pairs 0 and 1 are made ready, then MQ is given up: nobody polls what is not there."""
+    with Switch() as s:
+        a, b = guests(s, 2)
+        evil = guests(s, pairs=2, enable=False)
+        evil.start()
+        s.wait_guests(3)
+        for i in range(4):
+            evil.state(GET_VRING_BASE, i, 0, reply=True)
+        evil.u64(SET_FEATURES, evil.features & ~(1 << 22))
+        introduce(a, b)
+        exchange(a, b)
+        assert not s.has("invalid virtqueue idx")
+
+
+@pytest.mark.parametrize("kind", ["eventfd", "pipe"])
+def test_a_full_descriptor_to_notify_by(guests, kind):
+    with Switch() as s:
+        a, b, evil = guests(s, 3)
+        introduce(a, b, evil)
+        if kind == "pipe":
+            r, w = os.pipe()
+            evil.fds += [r, w]
+            evil.u64(SET_VRING_CALL, 0, [w])
+            assert is_hung_up(evil)
+        else:
+            full = os.eventfd(0)  # blocking
+            evil.fds.append(full)
+            os.eventfd_write(full, EFD_MAX)
+            evil.u64(SET_VRING_CALL, 0, [full])
+            a.send([a.frame(evil, bytes([i])) for i in range(50)])
+            assert len(evil.recv(50)) == 50
+            a.send([a.frame("ff:ff:ff:ff:ff:ff", bytes([i])) for i in range(50)])
+            assert len(evil.recv(50)) == 50
+            b.recv(50)
+        exchange(a, b)
+
+
+def test_replies_that_are_not_read(party):
+    s, _, _, evil = party
+    evil.sock.settimeout(20)
+    began = time.monotonic()
+    with pytest.raises((BrokenPipeError, ConnectionResetError)):
+        for _ in range(100000):
+            evil.message(GET_FEATURES)
+    assert time.monotonic() - began < 10
+    s.wait_guests(2)
+
+
+@pytest.mark.parametrize("part", [b"\x05\0", struct.pack("<III", SET_MEM_TABLE, 1, 264),
+                                  struct.pack("<III", SET_MEM_TABLE, 1, 264) + b"x" * 40])
+def test_the_rest_of_a_message_never_comes(party, part):
+    """The other front ends' messages are read by the same thread."""
+    _, a, _, evil = party
+    evil.sock.sendall(part)
+    began = time.monotonic()
+    a.message(GET_FEATURES, reply=True)
+    assert time.monotonic() - began < 3
+
+
+def test_an_empty_receive_chain(guests):
+    with Switch("--mergeable", "1") as s:
+        a, b = guests(s, 2)
+        evil = guests(s, features=F_MRG_RXBUF, rx_buffers=0)
+        introduce(a, b, evil)
+        for i in range(evil.size):
+            evil.rings[0].set_desc(i, 0, DESC_WRITE)
+        evil.rings[0].offer(range(evil.size))
+        a.send([a.frame(evil, b"x")])
+        s.wait_log("(2) switched off: its receive virtqueue")
+        exchange(a, b)
+
+
+def test_a_slow_receiver_does_not_hold_up_its_senders(guests):
+    """One buffer at a time, as slowly as a sender is just willing to wait."""
+    with Switch("--rx-retry-delay", "10000") as s:  # 40 ms
+        a, b = guests(s, 2)
+        slow = guests(s, rx_buffers=1)
+        introduce(a, b, slow)
+        stop = threading.Event()
+
+        def trickle():
+            while not stop.is_set():
+                slow.poll()
+                time.sleep(0.01)
+
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        began, got = time.monotonic(), 0
+        while got < 600 and time.monotonic() - began < 10:
+            a.send([a.frame(slow, b"s"), a.frame(b, b"b")] * 50)
+            got += len(b.poll())
+        took = time.monotonic() - began
+        stop.set()
+        thread.join()
+        # waiting for each frame of the slow one would take 6 s
+        assert got >= 600 and took < 3, (got, took)
+        consistent(s.stats(0))
