@@ -138,9 +138,11 @@ doc: man
 	@$(PYTHON) -m sphinx -q -W -a -b html doc $(BUILD)/doc/html
 
 # The man pages have a tree of their own. Without Sphinx there are none.
+BUILD_MAN = $(PYTHON) -m sphinx -q -W -b man -c doc -D master_doc=vhost-switch \
+	-d $(BUILD)/doc/man/.doctrees doc/man $(BUILD)/doc/man
+
 man:
-	@$(PYTHON) -m sphinx -q -W -b man -c doc -D master_doc=vhost-switch \
-		-d $(BUILD)/doc/man/.doctrees doc/man $(BUILD)/doc/man
+	@$(BUILD_MAN)
 
 # The sample settings never go to /etc by themselves.
 install: all
@@ -154,7 +156,7 @@ install: all
 	sed 's|@PREFIX@|$(PREFIX)|' packaging/vhost-switch.service.in \
 		> $(DESTDIR)$(PREFIX)/lib/systemd/system/vhost-switch.service
 	if $(PYTHON) -c 'import sphinx' 2>/dev/null; then \
-		$(MAKE) --no-print-directory man && install -d $(DESTDIR)$(PREFIX)/share/man/man1 && \
+		$(BUILD_MAN) && install -d $(DESTDIR)$(PREFIX)/share/man/man1 && \
 		install -m 644 $(BUILD)/doc/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1; \
 	else echo "no man pages: python3-sphinx is not installed"; fi
 

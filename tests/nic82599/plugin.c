@@ -205,9 +205,6 @@ plug_in(struct rte_bus *bus, struct rte_pci_driver *driver)
 	pci->intr_handle = rte_intr_instance_alloc(RTE_INTR_INSTANCE_F_PRIVATE);
 	if (pci->mem_resource[0].addr == NULL || pci->intr_handle == NULL)
 		return -ENOMEM;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, card.irq) < 0)
-		return -errno;
-	card.nic.irq_fd = card.irq[1];
 	rte_intr_type_set(pci->intr_handle, RTE_INTR_HANDLE_UIO);
 	rte_intr_fd_set(pci->intr_handle, card.irq[0]);
 	rte_intr_dev_fd_set(pci->intr_handle, card.irq[0]);
@@ -389,7 +386,13 @@ probe(struct rte_vdev_device *dev)
 	card.nic.send = send_to_wire;
 	rte_spinlock_init(&card.nic.lock);
 	nic_reset(&card.nic);
-	ret = start_wire(wire);
+	/* The thread of the wire reads it. */
+	ret = socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, card.irq);
+	if (ret < 0)
+		ret = -errno;
+	card.nic.irq_fd = card.irq[1];
+	if (ret == 0)
+		ret = start_wire(wire);
 	if (ret == 0)
 		ret = plug_in(bus, driver);
 	if (ret == 0)
