@@ -27,6 +27,7 @@
 
 #include "cli/options.h"
 #include "cuse/cuse.h"
+#include "guest/fault.h"
 #include "guest/guest.h"
 #include "guest/socket.h"
 #include "main.h"
@@ -423,7 +424,9 @@ main(int argc, char **argv)
 	/* For dpdk-dumpcap. Without memory that it can share it cannot come, which is no error. */
 	if (rte_pdump_init() < 0)
 		RTE_LOG(INFO, CONFIG, "no capture by dpdk-dumpcap: %s\n", rte_strerror(rte_errno));
-	ret = start();
+	ret = fault_init();
+	if (ret == 0)
+		ret = start();
 	if (ret == 0)
 		ret = run();
 	else

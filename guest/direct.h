@@ -51,7 +51,7 @@
 	_(PAUSED, "the front end is changing the device")                                          \
 	_(MIRRORED, "mirrored")                                                                    \
 	_(RINGS, "not exactly one receive ring is enabled")                                        \
-	_(BROKEN, "broke the rules of its virtqueues, switched off")
+	_(BROKEN, "switched off, the log says why")
 
 #define DIRECT_ENUM(upper, text) DIRECT_BAR_##upper,
 enum direct_bar { FOREACH_DIRECT_BAR(DIRECT_ENUM) DIRECT_BAR_MAX };
@@ -94,7 +94,7 @@ struct direct_ring {
 struct direct {
 	bool paused; /**< atomic, written by control */
 	bool gave_up; /**< atomic; a worker has waited for the end of this pause for long enough */
-	bool broken; /**< atomic, written once by a worker */
+	bool broken; /**< atomic, written once by a worker or by guest/fault.c */
 	bool wanted; /**< --vm2vm 1; constant */
 	uint8_t bar; /**< enum direct_bar, as far as control knows */
 	unsigned int pauses; /**< direct_pause() less direct_resume(); control's own */

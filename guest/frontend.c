@@ -21,6 +21,7 @@
 #include <rte_common.h>
 #include <rte_vhost.h>
 
+#include "guest/fault.h"
 #include "guest/frontend.h"
 #include "guest/vhost_user.h"
 #include "main.h"
@@ -155,11 +156,18 @@ check_memory(const struct message_context *c)
 	return try_to_map(&memory, fds);
 }
 
+/* librte_vhost alone knows where it maps this, so guest/fault.h is no help: it must not shrink. */
 static const char *
 check_log(const struct message_context *c)
 {
+	int seals;
+
 	if (c->nb_fds != 1 || c->message.size != sizeof(struct vhost_user_log))
 		return "a log of another form";
+	seals = fcntl(c->fds[0], F_GET_SEALS);
+	if ((seals < 0 || !(seals & F_SEAL_SHRINK)) &&
+			fcntl(c->fds[0], F_ADD_SEALS, F_SEAL_SHRINK) < 0)
+		return "a log whose file can be cut off";
 	return check_file(c->fds[0], c->message.payload.log.size, c->message.payload.log.offset);
 }
 
@@ -303,8 +311,12 @@ frontend_accepts(int vid, void *context)
 }
 
 void
-frontend_done(int vid)
+frontend_done(int vid, const void *context)
 {
+	const struct message_context *c = context;
+
+	if (c->message.request == VHOST_USER_SET_MEM_TABLE)
+		fault_watch(vid);
 	frontends[vid].unfinished = false;
 }
 
@@ -398,4 +410,5 @@ frontend_gone(int vid)
 	if (frontends[vid].sock >= 0)
 		close(frontends[vid].sock);
 	frontends[vid].sock = -1;
+	fault_forget(vid);
 }

@@ -54,8 +54,9 @@ bool frontend_accepts(int vid, void *context);
  * The last message has been carried out.
  *
  * @param vid librte_vhost's handle
+ * @param context what librte_vhost hands to the post_msg_handle callback
  */
-void frontend_done(int vid);
+void frontend_done(int vid, const void *context);
 
 /**
  * Whether no message has failed half way.

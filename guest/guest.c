@@ -9,6 +9,7 @@
 
 #include <rte_malloc.h>
 
+#include "guest/fault.h"
 #include "guest/guest.h"
 
 /* By vid, for callbacks that know no more. Written by control. */
@@ -199,6 +200,7 @@ join_locked(struct guests *guests, int vid)
 		return -ENOMEM;
 	}
 	guest_of_vid[vid] = g;
+	fault_report(vid, &g->direct->broken, guests->learned_fd);
 	RTE_LOG(INFO, DATA, "(%u) guest connected by %s, worker %u%s\n", id, g->socket, g->worker,
 		g->mergeable ? ", mergeable" : "");
 	return 0;
@@ -253,6 +255,7 @@ leave_locked(struct guests *guests, struct guest *g)
 	int32_t position = -ENOENT;
 
 	guest_of_vid[g->vid] = NULL;
+	fault_report(g->vid, NULL, -1);
 	direct_pause(g->direct, g->vid, guests->sections);
 	__atomic_store_n(&guests->by_id[g->id], NULL, __ATOMIC_RELEASE);
 	while (publish(guests, g->worker) < 0)
@@ -394,6 +397,11 @@ guests_program(struct guests *guests)
 	for (i = 0; i < GUEST_MAX; i++) {
 		struct guest *g = guests->by_id[i];
 
+		if (g != NULL && fault_happened(g->vid) && !g->fault_logged) {
+			RTE_LOG(ERR, DATA, "(%u) switched off: the file of its memory was cut off\n",
+				g->id);
+			g->fault_logged = true;
+		}
 		if (g == NULL || g->steered || !__atomic_load_n(&g->registered, __ATOMIC_ACQUIRE))
 			continue;
 		fdb_key_to_mac(g->mac, &mac);

@@ -63,6 +63,7 @@ struct guest {
 	bool refused;		 /**< its MAC was taken when last seen; its worker's own */
 	bool invalid_logged;	 /**< an invalid source was logged; its worker's own */
 	bool steered;		 /**< its MAC has been given to the uplink; under the mutex */
+	bool fault_logged;	 /**< that its memory has gone was logged; under the mutex */
 	bool mirrored;		 /**< its frames are copied to the mirror port; atomic, control's */
 	uint64_t mac;		 /**< key of the MAC; written before registered */
 	const struct guest_rings *rings; /**< atomic, may change at any time */
@@ -198,8 +199,8 @@ void guests_clear_rings(int vid);
 int guests_learn(struct guests *guests, struct guest *guest, const struct rte_ether_addr *mac);
 
 /**
- * Give freshly learned MACs to the uplink, and log them. Control loop, when learned_fd is
- * readable.
+ * Give freshly learned MACs to the uplink, and log them; and log whose memory has gone. Control loop,
+ * when learned_fd is readable.
  *
  * @param guests the table
  */

@@ -164,8 +164,7 @@ before_message(int vid, void *message)
 static enum rte_vhost_msg_result
 after_message(int vid, void *message)
 {
-	(void)message;
-	frontend_done(vid);
+	frontend_done(vid, message);
 	guests_resume(vid);
 	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }

@@ -25,7 +25,7 @@ static struct {
 	uint64_t when; /* TSC */
 	uint64_t serial[GUEST_MAX];
 	struct guest_totals guest[GUEST_MAX];
-	uint64_t rounds[RTE_MAX_LCORE], busy[RTE_MAX_LCORE];
+	uint64_t cycles[RTE_MAX_LCORE], busy[RTE_MAX_LCORE];
 	struct uplink_counters uplink;
 } last;
 
@@ -68,13 +68,14 @@ draw_workers(struct screen *s, const struct stats_source *src)
 
 	for (i = 0; i < src->nb_workers; i++) {
 		const struct worker *w = src->workers[i];
-		uint64_t rounds = __atomic_load_n(&w->rounds, __ATOMIC_RELAXED);
-		uint64_t busy = __atomic_load_n(&w->busy_rounds, __ATOMIC_RELAXED);
-		uint64_t all = rounds - last.rounds[i];
+		uint64_t cycles = __atomic_load_n(&w->cycles, __ATOMIC_RELAXED);
+		uint64_t busy = __atomic_load_n(&w->busy_cycles, __ATOMIC_RELAXED);
+		uint64_t all = cycles - last.cycles[i];
 
-		line(s, "worker %u   lcore %-3u  %3.0f %% of its rounds moved frames", i, w->lcore,
-			all > 0 ? (double)(busy - last.busy[i]) * 100 / (double)all : 0.0);
-		last.rounds[i] = rounds;
+		line(s, "worker %u   lcore %-3u  busy %3.0f %%   guests %u", i, w->lcore,
+			all > 0 ? (double)(busy - last.busy[i]) * 100 / (double)all : 0.0,
+			src->guests->of_worker[i]->n);
+		last.cycles[i] = cycles;
 		last.busy[i] = busy;
 	}
 }

@@ -59,7 +59,7 @@ void stats_guest(const struct stats_source *src, uint16_t id, struct guest_count
 void stats_uplink(const struct stats_source *src, struct uplink_counters *sum);
 
 /**
- * Register the commands /vhost_switch/guests, /stats, /paths, /fdb, /port and /mirror. Main thread, once.
+ * Register the commands below /vhost_switch/. Main thread, once.
  *
  * @param src what to show; must stay where it is
  * @return 0 or a negative errno

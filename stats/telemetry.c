@@ -118,7 +118,7 @@ each_guest(const char *params, struct rte_tel_data *d,
 {
 	struct rte_tel_data *one;
 	unsigned long only = ULONG_MAX;
-	char key[8];
+	char key[12];
 	int ret = 0;
 	unsigned int id;
 
@@ -218,6 +218,40 @@ answer_port(const char *params, struct rte_tel_data *d)
 	return 0;
 }
 
+/* Load is busy_cycles over cycles, of the differences of two answers. */
+static int
+answer_workers(const char *params, struct rte_tel_data *d)
+{
+	unsigned int i;
+	int ret = 0;
+
+	RTE_SET_USED(params);
+	rte_tel_data_start_dict(d);
+	pthread_mutex_lock(&source->guests->mutex);
+	for (i = 0; i < source->nb_workers && ret == 0; i++) {
+		const struct worker *w = source->workers[i];
+		struct rte_tel_data *one = rte_tel_data_alloc();
+		char key[12];
+
+		if (one == NULL) {
+			ret = -ENOMEM;
+			break;
+		}
+		rte_tel_data_start_dict(one);
+		add_number(one, "lcore", w->lcore);
+		add_number(one, "guests", source->guests->of_worker[i]->n);
+		add_number(one, "rounds", __atomic_load_n(&w->rounds, __ATOMIC_RELAXED));
+		add_number(one, "cycles", __atomic_load_n(&w->cycles, __ATOMIC_RELAXED));
+		add_number(one, "busy_cycles", __atomic_load_n(&w->busy_cycles, __ATOMIC_RELAXED));
+		snprintf(key, sizeof(key), "%u", i);
+		ret = rte_tel_data_add_dict_container(d, key, one, 0);
+		if (ret < 0)
+			rte_tel_data_free(one);
+	}
+	pthread_mutex_unlock(&source->guests->mutex);
+	return ret;
+}
+
 /* "ID": mirror that guest from now on; "off": none; nothing: only tell. */
 static int
 set_mirror(const char *params)
@@ -275,6 +309,7 @@ static const struct {
 	  answer_paths },
 	{ "/vhost_switch/fdb", "Device ids and the MAC addresses learned of them", answer_fdb },
 	{ "/vhost_switch/port", "The uplink and its counters", answer_port },
+	{ "/vhost_switch/workers", "What the workers do", answer_workers },
 	{ "/vhost_switch/mirror", "The mirror port. Parameter: device id to mirror, or off; optional",
 	  answer_mirror },
 };

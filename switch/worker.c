@@ -101,21 +101,34 @@ work_round(struct worker *w)
 	return moved;
 }
 
+/* Count a round, for whoever wants to know how busy the worker is. One look at the clock. */
+static void
+count_round(struct worker *w, uint64_t *began, bool moved)
+{
+	uint64_t now = rte_rdtsc();
+
+	w->cycles += now - *began;
+	if (moved)
+		w->busy_cycles += now - *began;
+	w->rounds++;
+	*began = now;
+}
+
 int
 worker_run(void *arg)
 {
 	struct worker *w = arg;
 	struct switch_ctx *sw = w->sw;
+	uint64_t began;
 
 	w->patience = sw->cfg->rx_retry * (uint64_t)sw->cfg->rx_retry_num *
 		sw->cfg->rx_retry_delay * rte_get_tsc_hz() / US_PER_S;
 	w->section = (struct direct_section){ .qsbr = sw->sections, .worker = w->index };
 	rte_rcu_qsbr_thread_online(sw->qsbr, w->index);
 	RTE_LOG(INFO, DATA, "worker %u runs on lcore %u\n", w->index, w->lcore);
+	began = rte_rdtsc();
 	while (likely(!__atomic_load_n(&sw->stop, __ATOMIC_RELAXED))) {
-		if (work_round(w) > 0)
-			w->busy_rounds++;
-		w->rounds++;
+		count_round(w, &began, work_round(w) > 0);
 		rte_rcu_qsbr_quiescent(sw->qsbr, w->index);
 	}
 	output_drop_all(w);

@@ -93,8 +93,10 @@ struct worker {
 	uint64_t patience; /**< TSC cycles that a frame may stay */
 	uint16_t n_dirty; /**< batches that may hold frames */
 	uint16_t dirty[GUEST_MAX];
-	uint64_t rounds;      /**< read by telemetry */
-	uint64_t busy_rounds; /**< those that moved a frame */
+	/* Read by statistics. */
+	uint64_t rounds;
+	uint64_t cycles;      /**< TSC cycles in all rounds */
+	uint64_t busy_cycles; /**< in those that moved a frame */
 	struct batch to_uplink;
 	struct batch to_guest[GUEST_MAX];
 	struct counters counters;

@@ -4,8 +4,9 @@
 Each test has two guests that must go on exchanging frames, and a third one that misbehaves.
 """
 
-import mmap
 import os
+import shutil
+import signal
 import socket
 import struct
 import threading
@@ -28,6 +29,8 @@ EFD_MAX = 2 ** 64 - 2
 
 def exchange(a, b, n=20):
     """Frames go both ways."""
+    time.sleep(0.05)
+    a.poll(), b.poll()  # what was sent to all
     for x, y in ((a, b), (b, a)):
         sent = [x.frame(y, os.urandom(40)) for _ in range(n)]
         x.send(sent)
@@ -142,6 +145,12 @@ def test_a_ring_that_ends_beyond_the_memory(guests):
         exchange(a, b)
 
 
+def sealed_memfd(g):
+    fd = os.memfd_create("log", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    g.fds.append(fd)
+    return fd
+
+
 IN_USE = {
     "size": lambda g: g.state(SET_VRING_NUM, 1, 32768),
     "event index": lambda g: g.u64(SET_FEATURES, g.features | F_EVENT_IDX),
@@ -157,7 +166,9 @@ IN_USE = {
     "log in a pipe": lambda g: g.message(SET_LOG_BASE, struct.pack("<QQ", 4096, 0),
                                          [g.fds[0]]),
     "log too short": lambda g: g.message(SET_LOG_BASE, struct.pack("<QQ", 1 << 40, 0),
-                                         [g.memfd]),
+                                         [sealed_memfd(g)]),
+    "log that may shrink": lambda g: g.message(SET_LOG_BASE, struct.pack("<QQ", 4096, 0),
+                                               [g.memfd]),
     "notified by a file": lambda g: g.u64(SET_VRING_CALL, 0, [g.memfd]),
     "notified by two": lambda g: g.u64(SET_VRING_CALL, 0, g.fds[:2]),
 }
@@ -233,6 +244,52 @@ def test_rings_that_were_not_negotiated(guests):
         introduce(a, b)
         exchange(a, b)
         assert not s.has("invalid virtqueue idx")
+
+
+@pytest.mark.parametrize("huge", [False, True], ids=["pages", "hugepages"])
+@pytest.mark.parametrize("mode", ["1", "0"])
+def test_memory_that_is_cut_off(request, guests, mode, huge):
+    """SIGBUS for who touches it: the guest is switched off, and the others go on."""
+    if huge:
+        request.getfixturevalue("hugetlbfs")
+    with Switch("--vm2vm", mode) as s:
+        a, b = guests(s, 2)
+        evil = guests(s, huge=huge)
+        introduce(a, b, evil)
+        evil.rings[1].offer(range(8))
+        os.ftruncate(evil.memfd, 0)
+        for i in range(20):
+            a.send([a.frame(evil, b"x"), a.frame("ff:ff:ff:ff:ff:ff", b"x")])
+            b.poll()
+        s.wait_log("(2) switched off: the file of its memory was cut off")
+        assert s.telemetry("/vhost_switch/guests")["2"]["state"] == "switched off"
+        if mode == "1":
+            exchange(a, b)
+        evil.sock.close()
+        s.wait_guests(2)
+        late = guests(s)  # perhaps by the same handle
+        introduce(late)
+        if mode == "1":
+            exchange(a, late)
+        assert sum("switched off" in line for line in s.lines) == 1
+
+
+def test_memory_that_is_cut_off_before_the_rings_start(guests):
+    with Switch() as s:
+        a, b = guests(s, 2)
+        evil = guests(s, enable=False)
+        os.ftruncate(evil.memfd, 0)
+        evil.start()
+        introduce(a, b)
+        exchange(a, b)
+        assert s.proc.poll() is None
+
+
+def test_another_sigbus_ends_the_program():
+    s = Switch()
+    s.proc.send_signal(signal.SIGBUS)
+    assert s.proc.wait(10) == -signal.SIGBUS
+    shutil.rmtree(s.dir)
 
 
 @pytest.mark.parametrize("kind", ["eventfd", "pipe"])
