@@ -142,13 +142,17 @@ static void
 ping(unsigned int count, unsigned int pause_us)
 {
 	static uint64_t took[PINGS_MAX];
-	uint64_t hz = rte_get_tsc_hz(), bad = 0, start, now;
+	uint64_t hz = rte_get_tsc_hz(), bad = 0, start, now, quiet;
 	unsigned int i, n = 0, lost = 0;
 	uint16_t port;
 
-	for (port = 0; port < nb_ports; port++) /* what is left of a run */
-		for (i = 0; i < 64; i++)
-			receive_burst(port, &bad);
+	/* What is left of a run is still on its way: until nothing has come for 2 ms. */
+	quiet = rte_rdtsc() + hz / 500;
+	while (rte_rdtsc() < quiet) {
+		for (port = 0; port < nb_ports; port++)
+			if (receive_burst(port, &bad) > 0)
+				quiet = rte_rdtsc() + hz / 500;
+	}
 	for (i = 0; i < RTE_MIN(count, (unsigned int)PINGS_MAX); i++) {
 		if (pause_us > 0)
 			rte_delay_us_block((unsigned int)rte_rand_max(pause_us));
