@@ -54,12 +54,12 @@ def bars():
 
 
 def refusals():
-    """Why an ioctl was refused, behind its errno."""
+    """Why an ioctl was refused, behind its errno, or a message of a front end."""
     found = set()
-    for path in glob.glob(f"{ROOT}/cuse/*.c"):
+    for path in glob.glob(f"{ROOT}/cuse/*.c") + [f"{ROOT}/guest/frontend.c"]:
         with open(path, encoding="utf-8") as f:
-            found |= set(re.findall(r'why = "([^":(]+)', f.read()))
-    assert len(found) > 8
+            found |= {t for t in re.findall(r'(?:why =|return|[?:]) "([^":(]+)', f.read()) if len(t) > 8}
+    assert len(found) > 28
     return sorted(text.strip() for text in found)
 
 
