@@ -473,6 +473,22 @@ drop_orphans(struct worker *w, struct batch *b)
 	b->listed = false;
 }
 
+/*
+ * A guest that leaves is not to be found in one round of each worker at least, between the two grace
+ * periods of leave_locked(); after that its id may be another's, for whom what it sent does not count.
+ */
+static void
+forget_senders(const struct worker *w, struct batch *b)
+{
+	uint16_t i;
+
+	for (i = 0; i < b->n; i++) {
+		if (b->frame[i]->port < GUEST_MAX &&
+				guests_find(w->sw->guests, b->frame[i]->port) == NULL)
+			b->frame[i]->port = FROM_GONE;
+	}
+}
+
 void
 output_resume(struct worker *w)
 {
@@ -482,6 +498,7 @@ output_resume(struct worker *w)
 		struct batch *b = &w->to_guest[w->dirty[i]];
 		struct guest *g = guests_find(w->sw->guests, w->dirty[i]);
 
+		forget_senders(w, b);
 		if (g == NULL || g->serial != b->serial) {
 			drop_orphans(w, b);
 			continue;

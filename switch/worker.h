@@ -37,6 +37,7 @@
 /** mbuf->port of a frame on its way: the device id of its sender, or one of these. */
 #define FROM_UPLINK 0xfffe
 #define FROM_FLOOD 0xfffd /**< a guest's, counted as sent when it was handed out */
+#define FROM_GONE 0xfffc  /**< of a guest that has left since */
 
 /** mbufs that may wait in batches before a worker empties them in the middle of a round. */
 #define HELD_MAX 1024

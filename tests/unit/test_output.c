@@ -207,6 +207,24 @@ test_what_stayed_for_a_guest_that_left_is_dropped(void **state)
 }
 
 static void
+test_what_a_guest_sent_before_it_left_is_not_counted_for_the_next(void **state)
+{
+	(void)state;
+	room = 0;
+	put(60, 4);
+	output_flush(w);
+	guests.by_id[0] = NULL;
+	output_resume(w);
+	guests.by_id[0] = &guest[0];
+	room = 100;
+	output_resume(w);
+	output_flush(w);
+	assert_int_equal(nb_arrived, 4);
+	assert_int_equal(GOT, 4);
+	assert_int_equal(SENT, 0);
+}
+
+static void
 test_too_long_does_not_block_those_behind(void **state)
 {
 	(void)state;
@@ -244,6 +262,7 @@ main(void)
 		T(test_full_batch_of_a_full_ring_drops_the_newest),
 		T(test_patience_ends_and_is_not_repeated),
 		T(test_what_stayed_for_a_guest_that_left_is_dropped),
+		T(test_what_a_guest_sent_before_it_left_is_not_counted_for_the_next),
 		T(test_too_long_does_not_block_those_behind),
 		T(test_flooded_frames_are_not_counted_for_the_sender),
 	};
