@@ -111,6 +111,20 @@ count_guest(const struct guest *g, struct rte_tel_data *d)
 	add_drops(d, "rx_drop_", rx_drop_reason, sum.rx_drop, RX_DROP_MAX);
 }
 
+/* Add a dictionary under a number, which is freed where it does not fit. */
+static int
+add_numbered(struct rte_tel_data *d, unsigned int number, struct rte_tel_data *one)
+{
+	char key[12];
+	int ret;
+
+	snprintf(key, sizeof(key), "%u", number);
+	ret = rte_tel_data_add_dict_container(d, key, one, 0);
+	if (ret < 0)
+		rte_tel_data_free(one);
+	return ret;
+}
+
 /* One dictionary of a guest each, by id; with a parameter that guest's alone. */
 static int
 each_guest(const char *params, struct rte_tel_data *d,
@@ -118,7 +132,6 @@ each_guest(const char *params, struct rte_tel_data *d,
 {
 	struct rte_tel_data *one;
 	unsigned long only = ULONG_MAX;
-	char key[12];
 	int ret = 0;
 	unsigned int id;
 
@@ -141,10 +154,7 @@ each_guest(const char *params, struct rte_tel_data *d,
 			break;
 		}
 		fill(source->guests->by_id[id], one);
-		snprintf(key, sizeof(key), "%u", id);
-		ret = rte_tel_data_add_dict_container(d, key, one, 0);
-		if (ret < 0)
-			rte_tel_data_free(one);
+		ret = add_numbered(d, id, one);
 	}
 	pthread_mutex_unlock(&source->guests->mutex);
 	return ret;
@@ -231,7 +241,6 @@ answer_workers(const char *params, struct rte_tel_data *d)
 	for (i = 0; i < source->nb_workers && ret == 0; i++) {
 		const struct worker *w = source->workers[i];
 		struct rte_tel_data *one = rte_tel_data_alloc();
-		char key[12];
 
 		if (one == NULL) {
 			ret = -ENOMEM;
@@ -243,10 +252,7 @@ answer_workers(const char *params, struct rte_tel_data *d)
 		add_number(one, "rounds", __atomic_load_n(&w->rounds, __ATOMIC_RELAXED));
 		add_number(one, "cycles", __atomic_load_n(&w->cycles, __ATOMIC_RELAXED));
 		add_number(one, "busy_cycles", __atomic_load_n(&w->busy_cycles, __ATOMIC_RELAXED));
-		snprintf(key, sizeof(key), "%u", i);
-		ret = rte_tel_data_add_dict_container(d, key, one, 0);
-		if (ret < 0)
-			rte_tel_data_free(one);
+		ret = add_numbered(d, i, one);
 	}
 	pthread_mutex_unlock(&source->guests->mutex);
 	return ret;
