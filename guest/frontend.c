@@ -19,6 +19,7 @@
 
 #include <rte_bitops.h>
 #include <rte_common.h>
+#include <rte_ether.h>
 #include <rte_vhost.h>
 
 #include "guest/fault.h"
@@ -54,6 +55,7 @@ struct message_context {
 static struct frontend {
 	int sock;	 /* the connection, a descriptor of our own; -1: not found */
 	bool unfinished; /* librte_vhost has a message in hand, or failed to carry it out */
+	bool has_memory;
 	bool logged;
 	uint64_t sized[RINGS_MAX / 64]; /* rings that got a size since they were last stopped */
 } frontends[RTE_MAX_VHOST_DEVICE];
@@ -150,8 +152,6 @@ check_memory(const struct message_context *c)
 
 	if (memory.nregions == 0 || memory.nregions > VHOST_USER_REGIONS_MAX)
 		return "none or too many regions of memory";
-	if (c->nb_fds != (int)memory.nregions)
-		return "not one descriptor for each region of memory";
 	memcpy(fds, c->fds, sizeof(fds));
 	return try_to_map(&memory, fds);
 }
@@ -162,7 +162,7 @@ check_log(const struct message_context *c)
 {
 	int seals;
 
-	if (c->nb_fds != 1 || c->message.size != sizeof(struct vhost_user_log))
+	if (c->message.size != sizeof(struct vhost_user_log))
 		return "a log of another form";
 	seals = fcntl(c->fds[0], F_GET_SEALS);
 	if ((seals < 0 || !(seals & F_SEAL_SHRINK)) &&
@@ -171,14 +171,23 @@ check_log(const struct message_context *c)
 	return check_file(c->fds[0], c->message.payload.log.size, c->message.payload.log.offset);
 }
 
+/* Whether features are among those that a function says are offered by the guest's socket. */
+static bool
+is_offered(int vid, uint64_t features, int (*ask)(const char *path, uint64_t *offered))
+{
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	uint64_t offered = 0;
+
+	return rte_vhost_get_ifname(vid, path, sizeof(path)) == 0 && ask(path, &offered) == 0 &&
+		!(features & ~offered);
+}
+
 static const char *
 check_features(int vid, const struct frontend *fe, uint64_t features)
 {
-	uint64_t offered = 0, now = 0, changed;
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	uint64_t now = 0, changed;
 
-	if (rte_vhost_get_ifname(vid, path, sizeof(path)) < 0 ||
-			rte_vhost_driver_get_features(path, &offered) < 0 || features & ~offered)
+	if (!is_offered(vid, features, rte_vhost_driver_get_features))
 		return "features that were not offered";
 	rte_vhost_get_negotiated_features(vid, &now);
 	changed = features ^ now;
@@ -217,10 +226,8 @@ check_call(const struct message_context *c)
 	ssize_t n;
 	int flags;
 
-	if (c->message.payload.u64 & VHOST_USER_NO_FD)
+	if (c->nb_fds == 0)
 		return NULL;
-	if (c->nb_fds != 1)
-		return "not one descriptor to notify by";
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", c->fds[0]);
 	n = readlink(link, target, sizeof(target) - 1);
 	if (n < 0)
@@ -231,6 +238,25 @@ check_call(const struct message_context *c)
 			fcntl(c->fds[0], F_SETFL, flags | O_NONBLOCK) < 0)
 		return "a descriptor to notify by that is no eventfd";
 	return NULL;
+}
+
+/* How many descriptors come with a message. */
+static uint32_t
+expected_fds(const struct message_context *c)
+{
+	switch (c->message.request) {
+	case VHOST_USER_SET_MEM_TABLE:
+		return c->message.payload.memory.nregions;
+	case VHOST_USER_SET_LOG_BASE:
+	case VHOST_USER_SET_LOG_FD:
+		return 1;
+	case VHOST_USER_SET_VRING_KICK:
+	case VHOST_USER_SET_VRING_CALL:
+	case VHOST_USER_SET_VRING_ERR:
+		return c->message.payload.u64 & VHOST_USER_NO_FD ? 0 : 1;
+	default:
+		return 0;
+	}
 }
 
 /* librte_vhost has seen to it that a ring's index is below RINGS_MAX. */
@@ -246,6 +272,8 @@ check(int vid, struct frontend *fe, const struct message_context *c)
 		shutdown(fe->sock, SHUT_RDWR);
 		return "replies are not read";
 	}
+	if ((uint32_t)c->nb_fds != expected_fds(c))
+		return "not the descriptors that belong to it";
 	switch (c->message.request) {
 	case VHOST_USER_SET_FEATURES:
 		return check_features(vid, fe, c->message.payload.u64);
@@ -259,6 +287,14 @@ check(int vid, struct frontend *fe, const struct message_context *c)
 		return is_sized(fe, state.index & VHOST_USER_VRING) ? NULL : "a ring without a size";
 	case VHOST_USER_SET_VRING_CALL:
 		return check_call(c);
+	case VHOST_USER_SET_VRING_ADDR:
+		return fe->has_memory ? NULL : "a ring without memory";
+	case VHOST_USER_SET_PROTOCOL_FEATURES:
+		return is_offered(vid, c->message.payload.u64, rte_vhost_driver_get_protocol_features)
+			? NULL : "features that were not offered";
+	case VHOST_USER_NET_SET_MTU:
+		return c->message.payload.u64 >= RTE_ETHER_MIN_MTU &&
+			c->message.payload.u64 <= UINT16_MAX ? NULL : "an MTU that cannot be";
 	case VHOST_USER_GET_VRING_BASE: /* stops the ring */
 		fe->sized[state.index / 64] &= ~RTE_BIT64(state.index % 64);
 		return NULL;
@@ -268,15 +304,12 @@ check(int vid, struct frontend *fe, const struct message_context *c)
 	case VHOST_USER_GET_FEATURES:
 	case VHOST_USER_SET_OWNER:
 	case VHOST_USER_SET_LOG_FD:
-	case VHOST_USER_SET_VRING_ADDR:
 	case VHOST_USER_SET_VRING_BASE:
 	case VHOST_USER_SET_VRING_ERR:
 	case VHOST_USER_GET_PROTOCOL_FEATURES:
-	case VHOST_USER_SET_PROTOCOL_FEATURES:
 	case VHOST_USER_GET_QUEUE_NUM:
 	case VHOST_USER_SET_VRING_ENABLE:
 	case VHOST_USER_SEND_RARP:
-	case VHOST_USER_NET_SET_MTU:
 	case VHOST_USER_SET_STATUS:
 	case VHOST_USER_GET_STATUS:
 		return NULL;
@@ -315,8 +348,10 @@ frontend_done(int vid, const void *context)
 {
 	const struct message_context *c = context;
 
-	if (c->message.request == VHOST_USER_SET_MEM_TABLE)
+	if (c->message.request == VHOST_USER_SET_MEM_TABLE) {
 		fault_watch(vid);
+		frontends[vid].has_memory = true;
+	}
 	frontends[vid].unfinished = false;
 }
 

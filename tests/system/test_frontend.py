@@ -16,13 +16,12 @@ import pytest
 
 from harness import Switch, wait_for
 from test_guests import consistent, introduce
-from vhostuser import (DESC_WRITE, F_MRG_RXBUF, F_VERSION_1, GET_FEATURES, GET_VRING_BASE,
-                       PROTOCOL_MQ, PROTOCOL_REPLY_ACK, SET_FEATURES, SET_MEM_TABLE,
-                       SET_PROTOCOL_FEATURES, SET_VRING_ADDR, SET_VRING_CALL, SET_VRING_ENABLE,
+from vhostuser import (DESC_WRITE, F_MRG_RXBUF, GET_FEATURES, GET_VRING_BASE, SET_FEATURES,
+                       SET_MEM_TABLE, SET_PROTOCOL_FEATURES, SET_VRING_ADDR, SET_VRING_CALL,
                        SET_VRING_KICK, SET_VRING_NUM, Guest)
 
 F_EVENT_IDX, F_PACKED = 1 << 29, 1 << 34
-RESET_OWNER, SET_LOG_BASE, IOTLB_MSG = 4, 6, 22
+SET_LOG_BASE, NET_SET_MTU, IOTLB_MSG = 6, 20, 22
 POSTCOPY_ADVISE, POSTCOPY_LISTEN, SET_INFLIGHT_FD = 28, 29, 32
 EFD_MAX = 2 ** 64 - 2
 
@@ -170,6 +169,10 @@ IN_USE = {
     "log that may shrink": lambda g: g.message(SET_LOG_BASE, struct.pack("<QQ", 4096, 0),
                                                [g.memfd]),
     "notified by a file": lambda g: g.u64(SET_VRING_CALL, 0, [g.memfd]),
+    "protocol features": lambda g: g.u64(SET_PROTOCOL_FEATURES, 1 << 40),
+    "a kick without": lambda g: g.u64(SET_VRING_KICK, 0),
+    "a descriptor too many": lambda g: g.message(GET_FEATURES, b"", [g.memfd]),
+    "MTU": lambda g: g.u64(NET_SET_MTU, 20),
     "notified by two": lambda g: g.u64(SET_VRING_CALL, 0, g.fds[:2]),
 }
 
