@@ -42,12 +42,6 @@
 /* Polls for which a ring is left to the ordinary path once its frames were not for us. */
 #define SKIP_POLLS 15
 
-/*
- * How long senders wait for a receiver whose front end sends a message: it takes microseconds, but
- * for a front end that lets librte_vhost wait on purpose.
- */
-#define PAUSE_MAX_MS 100
-
 /* How a look at a ring ended. */
 enum verdict {
 	GOOD,
@@ -654,7 +648,7 @@ switch_run(struct worker *w, struct guest *from, struct guest *to, const struct 
 			break;
 		if (*v == PAUSED) {
 			/* librte_vhost would take none of them, or let the worker stand still. */
-			*v = wait_for_receiver(batch, PAUSE_MAX_MS * rte_get_tsc_hz() / MS_PER_S)
+			*v = wait_for_receiver(batch, w->pause_patience)
 				? FULL : ORDINARY;
 			if (*v == ORDINARY) /* nobody is to wait for the same message again */
 				__atomic_store_n(&to->direct->gave_up, true, __ATOMIC_RELAXED);

@@ -227,18 +227,18 @@ any_exceeds(const struct batch *b, bool csum, bool tso4)
 }
 
 /*
- * The guest's ring is full. Let the frames stay while they may. A guest that took nothing in all
- * that time is not waited for again until it has taken a frame.
+ * The guest's ring is full, or its front end is sending a message. Let the frames stay while they may.
+ * A guest that took nothing in all that time is not waited for again until it has taken a frame.
  */
 static void
-stay_or_drop(struct worker *w, struct batch *b, bool some_taken)
+stay_or_drop(struct worker *w, struct batch *b, bool some_taken, uint64_t patience)
 {
 	uint64_t now = rte_rdtsc();
 
 	if (some_taken)
 		batch_patience_afresh(b);
-	if (b->give_up_at == 0)
-		b->give_up_at = now + w->patience;
+	if (b->give_up_at == 0 || b->give_up_at > now + patience)
+		b->give_up_at = now + patience;
 	if (!b->stalled && now < b->give_up_at && w->kept <= KEPT_MAX)
 		return;
 	b->stalled = true;
@@ -278,7 +278,7 @@ output_flush_guest(struct worker *w, struct batch *b)
 	}
 	/* librte_vhost would let the worker stand still until the message has been dealt with. */
 	if (direct_is_paused(b->guest->direct)) {
-		stay_or_drop(w, b, false);
+		stay_or_drop(w, b, false, w->pause_patience);
 		return;
 	}
 	if (unlikely(w->sw->cfg->tx_csum &&
@@ -288,7 +288,7 @@ output_flush_guest(struct worker *w, struct batch *b)
 	left = send_finished(w, b, b->frame, n);
 	b->n = left;
 	if (unlikely(left > 0)) {
-		stay_or_drop(w, b, left < n);
+		stay_or_drop(w, b, left < n, w->patience);
 		return;
 	}
 	batch_patience_afresh(b);

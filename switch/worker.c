@@ -123,6 +123,7 @@ worker_run(void *arg)
 
 	w->patience = sw->cfg->rx_retry * (uint64_t)sw->cfg->rx_retry_num *
 		sw->cfg->rx_retry_delay * rte_get_tsc_hz() / US_PER_S;
+	w->pause_patience = PAUSE_MAX_MS * rte_get_tsc_hz() / MS_PER_S;
 	w->section = (struct direct_section){ .qsbr = sw->sections, .worker = w->index };
 	rte_rcu_qsbr_thread_online(sw->qsbr, w->index);
 	RTE_LOG(INFO, DATA, "worker %u runs on lcore %u\n", w->index, w->lcore);

@@ -45,6 +45,12 @@
 /** mbufs of these that may stay over to the next round. */
 #define KEPT_MAX (HELD_MAX / 2)
 
+/**
+ * How long frames wait for a guest whose front end sends a message: it takes microseconds, but for a
+ * front end that lets librte_vhost wait on purpose.
+ */
+#define PAUSE_MAX_MS 100
+
 /** What all workers share; constant while they run, but for stop. */
 struct switch_ctx {
 	const struct config *cfg;
@@ -91,7 +97,8 @@ struct worker {
 	struct direct_section section;
 	uint32_t held;	  /**< mbufs in batches */
 	uint32_t kept;	  /**< mbufs that stayed in batches of full guests */
-	uint64_t patience; /**< TSC cycles that a frame may stay */
+	uint64_t patience;	 /**< TSC cycles that a frame may stay for a full ring */
+	uint64_t pause_patience; /**< and while the guest's front end sends a message */
 	uint16_t n_dirty; /**< batches that may hold frames */
 	uint16_t dirty[GUEST_MAX];
 	/* Read by statistics. */
