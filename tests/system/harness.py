@@ -70,6 +70,11 @@ def eal_args(prefix, lcores, memory=512, extra=(), huge=False):
             *extra, *pages, "-m", str(memory)]
 
 
+def inside(namespace):
+    """What to put before a command. Not "ip netns exec", which remounts /sys and fails in a chroot."""
+    return ("nsenter", f"--net=/run/netns/{namespace}")
+
+
 class Switch:
     """A running vhost-switch, in a directory of its own."""
 

@@ -16,7 +16,7 @@ import threading
 
 import pytest
 
-from harness import APP, ROOT, cpus, wait_for
+from harness import APP, ROOT, cpus, inside, wait_for
 
 MARKS = ("# needs hardware", "# not run by a test")
 
@@ -78,8 +78,7 @@ class Session:
 
     def __init__(self, place, namespace):
         self.place, self.running = place, {}
-        # not "ip netns exec", where mounts are its own
-        self.enter = ["nsenter", f"--net=/run/netns/{namespace}"]
+        self.enter = inside(namespace)
 
     def adapt(self, command):
         command = re.sub(r"(?<![\w.])/(tmp|run|mnt)/", f"{self.place}/", command)
@@ -168,8 +167,8 @@ class Session:
 def session(tmp_path, hugetlbfs):
     namespace = f"vsguide{os.getpid() % 10000}"
     subprocess.run(["ip", "netns", "add", namespace], check=True)
-    subprocess.run(["ip", "-n", namespace, "link", "add", "eth1", "up", "type", "veth", "peer", "eth1far"],
-                   check=True)
+    subprocess.run([*inside(namespace), "ip", "link", "add", "eth1", "up", "type", "veth", "peer",
+                    "eth1far"], check=True)
     s = Session(str(tmp_path), namespace)
     yield s
     try:

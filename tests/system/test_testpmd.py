@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import Switch, cpus, eal_args, wait_for
+from harness import Switch, cpus, eal_args, inside, wait_for
 
 LCORES = f"0@{cpus()[1]},1@{cpus()[1]}"  # testpmd's main, which sleeps, and its worker
 
@@ -26,7 +26,7 @@ class Host:
         self.log = open(os.path.join(tmp, f"testpmd{number}"), "w", encoding="utf-8")
         ip("netns", "add", self.ns)
         self.proc = subprocess.Popen(
-            [*self.inside(), "dpdk-testpmd", *eal_args(self.ns, LCORES, 256, [
+            [*inside(self.ns), "dpdk-testpmd", *eal_args(self.ns, LCORES, 256, [
                 "--no-telemetry", "--vdev",
                 f"net_virtio_user0,path={switch.sock},mac={self.mac},queue_size=256{options}",
                 "--vdev", f"net_tap0,iface={self.tap},mac={self.mac}"]),
@@ -44,16 +44,12 @@ class Host:
         self.run("ip", "link", "set", self.tap, "address", self.mac, "up")
         self.run("ip", "link", "set", "lo", "up")
 
-    def inside(self):
-        """Not "ip netns exec" or "ip -n", which remount /sys and fail in a chroot."""
-        return ["nsenter", f"--net=/run/netns/{self.ns}"]
-
     def output(self):
         with open(self.log.name, encoding="utf-8") as f:
             return f.read()
 
     def run(self, *args, **kw):
-        return subprocess.run([*self.inside(), *args], check=True,
+        return subprocess.run([*inside(self.ns), *args], check=True,
                               capture_output=True, text=True, timeout=60, **kw).stdout
 
     def close(self):
@@ -78,7 +74,7 @@ def test_ping_and_tcp_between_namespaces(tmp_path, options):
             assert " 0% packet loss" in b.run("ping", "-c", "5", "-i", "0.2", "-s", "1400",
                                               a.address)
             assert set(s.telemetry("/vhost_switch/fdb").values()) == {a.mac, b.mac}
-            server = subprocess.Popen([*b.inside(), "iperf3", "-s", "-1"],
+            server = subprocess.Popen([*inside(b.ns), "iperf3", "-s", "-1"],
                                       stdout=subprocess.DEVNULL)
             time.sleep(0.5)
             result = json.loads(a.run("iperf3", "-c", b.address, "-t", "2", "-J"))

@@ -15,7 +15,7 @@ import pytest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
 
-from harness import Switch, cpus, wait_for  # noqa: E402
+from harness import Switch, cpus, inside, wait_for  # noqa: E402
 from vm import Qmp, Vm  # noqa: E402
 
 MAC, PINGER = "52:54:00:00:00:01", "02:00:00:00:ee:01"
@@ -53,7 +53,8 @@ class Fabric:
         for host, port in zip(self.hosts, self.ports):
             ip("netns", "add", host)
             ip("link", "add", port, "type", "veth", "peer", "name", "uplink0", "netns", host)
-            ip("-n", host, "link", "set", "uplink0", "addrgenmode", "none", "up")
+            subprocess.run([*inside(host), "ip", "link", "set", "uplink0", "addrgenmode", "none", "up"],
+                           check=True)
         ip("link", "add", self.ports[2], "type", "veth", "peer", "name", self.pinger)
         for name in (*self.ports, self.pinger):
             ip("link", "set", name, "addrgenmode", "none", "up")
@@ -131,7 +132,7 @@ class Pinger(threading.Thread):
                                               ("", b"\x08\x06")], ids=["RARP", "gratuitous ARP"])
 def test_a_vm_moves_to_another_host_while_it_is_pinged(tmp_path, device, ethertype):
     def switch(host):
-        return Switch(vdev=["net_af_packet0,iface=uplink0"], port="0x1", wrap=("ip", "netns", "exec", host))
+        return Switch(vdev=["net_af_packet0,iface=uplink0"], port="0x1", wrap=inside(host))
 
     def start(name, s, *extra):
         return Vm(name, SCRIPT, s.sock, MAC, device=device, cpus=str(cpus()[1]), memory=128, extra=[

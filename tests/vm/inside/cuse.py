@@ -203,7 +203,7 @@ def test_out_of_order_and_nonsense():
             refused(a, command, pair(0, 1), errno.EPERM)
         refused(a, vn.SET_VRING_ADDR, bytes(40), errno.EPERM)
         refused(a, vn.RESET_OWNER, b"", errno.EPERM)
-        assert sum("refused" in line for line in s.lines) == 9
+        wait_for(lambda: sum("refused" in line for line in list(s.lines)) == 9, what="nine lines")
         a.call(vn.SET_OWNER)
         refused(a, vn.SET_OWNER, b"", errno.EBUSY)
         assert s.has("the last line about this guest")
