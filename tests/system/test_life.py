@@ -117,6 +117,8 @@ def test_client_mode_connects_and_reconnects(tmp_path):
             g = Guest(None, "02:00:00:00:00:01", sock=conn)
             s.wait_guests(1)
             g.announce()
+            wait_for(lambda n=turn + 1: sum("registered" in line for line in list(s.lines)) == n,
+                     what="the line, which the control loop writes while the guest is there")
             g.close()
             server.close()
             os.unlink(path)
