@@ -21,7 +21,7 @@ copy_regions(struct direct *d, int vid)
 	d->nb_regions = 0;
 	if (rte_vhost_get_mem_table(vid, &mem) < 0)
 		return false;
-	fits = mem->nregions <= DIRECT_REGIONS_MAX;
+	fits = mem->nregions <= VHOST_USER_REGIONS_MAX;
 	for (i = 0; fits && i < mem->nregions; i++) {
 		d->region[i] = (struct direct_region){
 			.guest = mem->regions[i].guest_phys_addr,

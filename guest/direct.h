@@ -38,6 +38,7 @@
 #include <rte_rcu_qsbr.h>
 #include <rte_spinlock.h>
 
+#include "guest/vhost_user.h"
 #include "virtio_net_defs.h"
 
 /** Why a guest's frames cannot be copied directly; the first is that they can. */
@@ -58,9 +59,6 @@ enum direct_bar { FOREACH_DIRECT_BAR(DIRECT_ENUM) DIRECT_BAR_MAX };
 
 /** The texts of the list above. */
 extern const char *const direct_bar_text[DIRECT_BAR_MAX];
-
-/** Memory regions of a guest, librte_vhost's limit (VHOST_MEMORY_MAX_NREGIONS). */
-#define DIRECT_REGIONS_MAX 8
 
 /** One region of a guest's memory: where the guest has it and where we have. */
 struct direct_region {
@@ -106,7 +104,7 @@ struct direct {
 	uint8_t hdr_len;
 	uint8_t nb_regions;
 	uint16_t nb_rings;
-	struct direct_region region[DIRECT_REGIONS_MAX];
+	struct direct_region region[VHOST_USER_REGIONS_MAX];
 	struct direct_ring ring[];
 };
 
@@ -183,14 +181,14 @@ void direct_return_slow(struct direct *d, int vid, uint16_t vring, struct direct
 static inline bool
 direct_is_lendable(const struct direct *d, uint16_t vring)
 {
-	return d != NULL && !d->never && vring < d->nb_rings;
+	return !d->never && vring < d->nb_rings;
 }
 
 /** Whether the guest's front end is changing the device just now. Worker. */
 static inline bool
 direct_is_paused(const struct direct *d)
 {
-	return unlikely(d != NULL && __atomic_load_n(&d->paused, __ATOMIC_ACQUIRE));
+	return unlikely(__atomic_load_n(&d->paused, __ATOMIC_ACQUIRE));
 }
 
 /* Whether another worker may take a ring while librte_vhost works with it for this one. */
@@ -203,7 +201,7 @@ direct_is_shared(const struct direct *d, uint16_t vring)
 /**
  * Let librte_vhost have a ring for a call. Worker.
  *
- * @param d the guest's, NULL: the ring is librte_vhost's anyway
+ * @param d the guest's
  * @param vid librte_vhost's handle
  * @param vring virtqueue index
  */
@@ -218,7 +216,7 @@ direct_lend(struct direct *d, int vid, uint16_t vring)
 /**
  * The call is over. Worker; in a section afterwards if the ring was lent.
  *
- * @param d the guest's, may be NULL
+ * @param d the guest's
  * @param vid librte_vhost's handle
  * @param vring virtqueue index
  * @param s the worker's

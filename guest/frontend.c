@@ -24,11 +24,13 @@
 
 #include "guest/fault.h"
 #include "guest/frontend.h"
+#include "guest/guest.h"
 #include "guest/vhost_user.h"
 #include "main.h"
 #include "virtio_net_defs.h"
 
-#define RINGS_MAX 256 /* VHOST_MAX_VRING */
+#define RINGS_MAX (2 * QUEUE_PAIR_MAX)
+#define PATH_LEN sizeof(((struct sockaddr_un *)0)->sun_path)
 
 /* Bytes of replies that may lie unread. All replies that there are to a device's set-up are less. */
 #define UNREAD_MAX 65536
@@ -175,7 +177,7 @@ check_log(const struct message_context *c)
 static bool
 is_offered(int vid, uint64_t features, int (*ask)(const char *path, uint64_t *offered))
 {
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	char path[PATH_LEN];
 	uint64_t offered = 0;
 
 	return rte_vhost_get_ifname(vid, path, sizeof(path)) == 0 && ask(path, &offered) == 0 &&
@@ -333,7 +335,7 @@ frontend_accepts(int vid, void *context)
 	while (c->nb_fds > 0)
 		close(c->fds[--c->nb_fds]);
 	if (!fe->logged) {
-		char path[sizeof(((struct sockaddr_un *)0)->sun_path)] = "";
+		char path[PATH_LEN] = "";
 
 		rte_vhost_get_ifname(vid, path, sizeof(path));
 		RTE_LOG(ERR, DATA, "front end at %s: message %u refused: %s\n", path,
@@ -426,7 +428,7 @@ frontend_connected(int vid)
 {
 	struct timeval wait = { .tv_usec = FRONTEND_WAIT_MS * 1000 };
 	struct frontend *fe = &frontends[vid];
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)] = "";
+	char path[PATH_LEN] = "";
 
 	frontend_gone(vid);
 	*fe = (struct frontend){ .sock = -1 };

@@ -32,7 +32,7 @@
 	_(TO_SELF, to_self, "destination MAC is the sender's own")                                 \
 	_(NO_DESTINATION, no_destination, "nobody has the destination MAC and there is no uplink") \
 	_(GUEST_FULL, guest_full, "receive ring of the destination guest is full")                 \
-	_(GUEST_OFF, guest_off, "destination guest is switched off")                                   \
+	_(GUEST_OFF, guest_off, "destination guest is switched off")                               \
 	_(GUEST_TOO_LONG, guest_too_long, "longer than the destination guest's buffers")           \
 	_(UPLINK_FULL, uplink_full, "transmit queue of the NIC is full")                           \
 	_(OFFLOAD, offload, "checksum or segmentation could not be completed in software")         \
@@ -41,7 +41,7 @@
 /** Why a frame that was on its way to a guest did not reach it. */
 #define FOREACH_RX_DROP(_)                                                                         \
 	_(RING_FULL, ring_full, "the guest's receive ring is full")                                \
-	_(SWITCHED_OFF, switched_off, "the guest is switched off")                                     \
+	_(SWITCHED_OFF, switched_off, "the guest is switched off")                                 \
 	_(TOO_LONG, too_long, "longer than the guest's buffers")                                   \
 	_(OFFLOAD, offload, "checksum or segmentation could not be completed in software")         \
 	_(NO_MBUF, no_mbuf, "mbuf pool was empty when a flooded frame was copied")

@@ -683,7 +683,7 @@ switch_burst(struct worker *w, struct guest *from, struct burst *b, enum verdict
 			;
 		*v = ORDINARY;
 		to = guests_find(w->sw->guests, b->owner[i]);
-		if (to == NULL || to == from || to->direct == NULL || guest_is_mirrored(to))
+		if (to == NULL || to == from || guest_is_mirrored(to))
 			return i;
 		done = switch_run(w, from, to, b, i, end, v);
 		if (done < end - i)
@@ -758,8 +758,6 @@ direct_bar_of(const struct guest *g)
 {
 	const struct direct *d = g->direct;
 
-	if (d == NULL)
-		return DIRECT_BAR_MODE;
 	if (__atomic_load_n(&d->broken, __ATOMIC_RELAXED))
 		return DIRECT_BAR_BROKEN;
 	if (__atomic_load_n(&d->paused, __ATOMIC_ACQUIRE))

@@ -82,7 +82,7 @@ enqueue(struct worker *w, struct guest *g, uint16_t ring, struct rte_mbuf **fram
 static bool
 is_switched_off(const struct guest *g)
 {
-	return g->direct != NULL && __atomic_load_n(&g->direct->broken, __ATOMIC_RELAXED);
+	return __atomic_load_n(&g->direct->broken, __ATOMIC_RELAXED);
 }
 
 /*

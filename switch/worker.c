@@ -22,12 +22,11 @@ poll_guest(struct worker *w, struct guest *g)
 {
 	struct rte_mbuf *frames[BURST_MAX];
 	uint32_t moved = 0;
-	bool ordinary = true;
+	bool ordinary;
 	uint16_t ring, n;
 
 	FOREACH_RING(ring, g->rings->tx) {
-		if (g->direct != NULL)
-			moved += direct_poll(w, g, ring, &ordinary);
+		moved += direct_poll(w, g, ring, &ordinary);
 		if (!ordinary)
 			continue;
 		n = guest_dequeue(g, ring, &w->section, w->sw->pool, frames);

@@ -17,6 +17,7 @@ static struct switch_ctx sw;
 static struct rte_rcu_qsbr *sections;
 static struct worker *w;
 static struct guest guest[2];
+static struct direct no_direct_path = { .never = true };
 static struct guest_rings one_ring = { .rx = { 1 }, .tx = { 1 } };
 
 static unsigned int room;	/* frames that the ring takes */
@@ -77,6 +78,7 @@ setup(void **state)
 		guest[i].serial = i + 1;
 		guest[i].registered = true;
 		guest[i].rings = &one_ring;
+		guest[i].direct = &no_direct_path;
 		guests.by_id[i] = &guest[i];
 	}
 	return 0;
