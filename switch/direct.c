@@ -293,12 +293,21 @@ gather(const struct direct *d, const struct direct_ring *r, struct burst *b, uin
 static void
 write_header(uint8_t *at, uint8_t len, uint16_t num_buffers)
 {
-	struct virtio_net_hdr_mrg_rxbuf h = { .num_buffers = num_buffers };
+	/*
+	 * Two numbers of which num_buffers is the upper half of the second, and no struct: that the
+	 * compiler would write to the stack by fields and read by words, and a CPU can hand a load
+	 * only what one store has written, so it would wait until all stores before have reached
+	 * the cache, those of the last frame among them.
+	 */
+	uint64_t front = 0;
+	uint32_t back = (uint32_t)num_buffers << 16;
 
-	if (likely(len == sizeof(h)))
-		memcpy(at, &h, sizeof(h));
+	_Static_assert(VIRTIO_NET_HDR_LEN == sizeof(front) + sizeof(back), "the whole header");
+	memcpy(at, &front, sizeof(front));
+	if (likely(len == VIRTIO_NET_HDR_LEN))
+		memcpy(at + sizeof(front), &back, sizeof(back));
 	else
-		memcpy(at, &h, sizeof(h.hdr));
+		memset(at + sizeof(front), 0, VIRTIO_NET_HDR_LEN_LEGACY - sizeof(front));
 }
 
 /* The frame is in the sender's hands: what it was switched by is written over what was copied. */
