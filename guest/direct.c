@@ -148,12 +148,17 @@ direct_create(int vid, bool wanted, bool shared)
 	return d;
 }
 
-/* Under the ring's lock. */
+/* Under the ring's lock. A worker may be in the middle of a burst whose last frames wait to be shown. */
 static void
-hand_back(struct direct_ring *r, int vid, uint16_t vring)
+hand_back(const struct direct *d, struct direct_ring *r, int vid, uint16_t vring)
 {
 	if (!r->ours)
 		return;
+	if (r->next_used != r->signalled) {
+		direct_show(r);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		direct_tell(d, r);
+	}
 	rte_vhost_set_vring_base(vid, vring, r->next_avail, r->next_used);
 	r->ours = false;
 	r->stale = true;
@@ -171,7 +176,7 @@ direct_pause(struct direct *d, int vid, struct rte_rcu_qsbr *sections)
 	rte_rcu_qsbr_synchronize(sections, RTE_QSBR_THRID_INVALID);
 	for (i = 0; i < d->nb_rings; i++) {
 		rte_spinlock_lock(&d->ring[i].lock);
-		hand_back(&d->ring[i], vid, i);
+		hand_back(d, &d->ring[i], vid, i);
 		rte_spinlock_unlock(&d->ring[i].lock);
 	}
 }
@@ -189,7 +194,7 @@ void
 direct_lend_slow(struct direct *d, int vid, uint16_t vring)
 {
 	rte_spinlock_lock(&d->ring[vring].lock);
-	hand_back(&d->ring[vring], vid, vring);
+	hand_back(d, &d->ring[vring], vid, vring);
 	d->ring[vring].lent++;
 	rte_spinlock_unlock(&d->ring[vring].lock);
 }
@@ -210,9 +215,11 @@ notify_for_lent(const struct direct *d, struct direct_ring *r, int vid, uint16_t
 	if (!d->event_idx || r->callfd < 0)
 		return;
 	r->next_used = used;
+	r->shown = used;
 	r->signalled = old;
 	r->signalled_valid = true;
-	direct_notify(d, r);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	direct_tell(d, r);
 }
 
 void
@@ -237,6 +244,7 @@ direct_take_slow(struct direct *d, int vid, uint16_t vring)
 		return false;
 	if (rte_vhost_get_vring_base(vid, vring, &r->next_avail, &r->next_used) < 0)
 		return false;
+	r->shown = r->next_used;
 	r->signalled = r->next_used;
 	r->ours = true;
 	r->stale = false;

@@ -80,7 +80,8 @@ struct direct_ring {
 	uint16_t size;
 	uint16_t next_avail; /**< next element of the available ring to take */
 	uint16_t next_used;  /**< next element of the used ring to write */
-	uint16_t signalled;  /**< next_used when the driver was last thought of */
+	uint16_t shown;	     /**< next_used when the driver was last let see it */
+	uint16_t signalled;  /**< shown when the driver was last thought of */
 	bool signalled_valid;
 	int callfd;
 	const struct vring_desc *desc;
@@ -273,26 +274,42 @@ direct_translate(const struct direct *d, uint64_t addr, uint64_t len)
 }
 
 /**
- * Tell the driver of elements in the used ring, if it wants to know (VIRTIO 1.1, 2.6.7 and
- * 2.6.10). Worker, after next_used has been published.
+ * Let the driver see all elements that have been written into the used ring. Worker, under the
+ * ring's lock or for a transmit ring as its worker.
+ *
+ * @param r the ring, ours
+ */
+static inline void
+direct_show(struct direct_ring *r)
+{
+	if (r->shown == r->next_used)
+		return;
+	r->shown = r->next_used;
+	__atomic_store_n(&r->used->idx, r->shown, __ATOMIC_RELEASE);
+}
+
+/**
+ * Tell the driver of what it has been shown, if it wants to know (VIRTIO 1.1, 2.6.7 and 2.6.10).
+ * Worker, as direct_show(), with a full fence in between: the index is to be seen before we look
+ * whether anybody waits for it.
  *
  * @param d the guest's
  * @param r the ring, ours
  */
 static inline void
-direct_notify(const struct direct *d, struct direct_ring *r)
+direct_tell(const struct direct *d, struct direct_ring *r)
 {
 	uint16_t old = r->signalled;
 
-	/* The index is to be seen before we look whether anybody waits for it. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (r->shown == old)
+		return;
+	r->signalled = r->shown;
 	if (d->event_idx) {
 		uint16_t event = __atomic_load_n(&r->avail->ring[r->size], __ATOMIC_RELAXED);
 		bool valid = r->signalled_valid;
 
-		r->signalled = r->next_used;
 		r->signalled_valid = true;
-		if (valid && !vring_need_event(event, r->next_used, old))
+		if (valid && !vring_need_event(event, r->shown, old))
 			return;
 	} else if (__atomic_load_n(&r->avail->flags, __ATOMIC_RELAXED) & VRING_AVAIL_F_NO_INTERRUPT) {
 		return;

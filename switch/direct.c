@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <stddef.h>
 #include <string.h>
-#ifdef __x86_64__
-#include <cpuid.h>
-#endif
 
 #include <rte_branch_prediction.h>
 #include <rte_cycles.h>
 #include <rte_ether.h>
-#include <rte_memcpy.h>
 #include <rte_prefetch.h>
 
+#include "switch/copy.h"
 #include "switch/direct.h"
 
 /* Pieces of memory that a frame may lie in; one in more takes the ordinary way. */
@@ -23,21 +20,17 @@
 #define FRAME_MAX 65535
 
 /*
- * How a frame is copied, by its length. Short ones by rte_memcpy(), which is inlined, with the
- * instructions of the oldest CPU that DPDK was built for. From STRING_COPY on by the CPU's own
- * string move, where it is a fast one: it takes the receiver's cache lines over without reading
- * what is in them; 1.17 of rte_memcpy() at 512 bytes. From LONG_COPY on by the C library, which
- * picks the widest instructions there are; or by the string move still, where the CPU is one whose
- * string move starts quickly as well: 1.01 of the library at 1518 bytes.
+ * The way of a frame through the caches. Its descriptor is read and its ends are fetched
+ * GATHER_AHEAD frames before it is copied; whose it is is looked up for up to LOOKUP_AHEAD frames
+ * at once; its receiver's buffer is found FIND_AHEAD frames before, and the lines of that are
+ * taken over while the frame before it is copied, FETCH_LINES of them. The CPU follows by itself
+ * where lines are written in order; asking it for more of them than it can have under way holds up
+ * what it reads. doc/performance.rst has what these are worth.
  */
-#define STRING_COPY 256
-#define LONG_COPY 1024
-
-/*
- * Frames between the one being copied and the one whose buffer is fetched for it. At 1518 bytes 2 is
- * 1.03 of 3, and 1.14 of 8; without it is 0.74.
- */
-#define FETCH_AHEAD 2
+#define GATHER_AHEAD 12
+#define LOOKUP_AHEAD 8
+#define FIND_AHEAD 4
+#define FETCH_LINES 16
 
 /* Polls for which a ring is left to the ordinary path once its frames were not for us. */
 #define SKIP_POLLS 15
@@ -57,9 +50,25 @@ struct piece {
 	uint32_t len;
 };
 
-/* Where frames come from. Field by field, as each step walks one field of all of them. */
+/* A receive ring that has got frames of the burst, which its driver has not been shown. */
+struct receiver {
+	const struct direct *d;
+	struct direct_ring *ring;
+	struct batch *batch;
+};
+
+/* A burst of a transmit ring. Its frames are looked at in steps, each some way ahead of the next. */
 struct burst {
-	uint16_t n;
+	const struct direct *d;
+	const struct direct_ring *ring;
+	uint16_t limit; /* frames there are: head is there */
+	uint16_t n;	/* of these, those looked at, all of them good: nb_pieces, len, data are there */
+	uint16_t keyed; /* of these, those whose destination has been read: key is there */
+	uint16_t known; /* of these, those looked up: owner is there */
+	enum verdict verdict; /* of the first frame that is not good; it is none of the n */
+	uint16_t nb_receivers;
+	struct receiver receiver[DIRECT_BURST];
+	/* Field by field, as each step walks one field of all of them. */
 	uint16_t head[DIRECT_BURST];
 	uint16_t owner[DIRECT_BURST];
 	uint8_t nb_pieces[DIRECT_BURST]; /* 1: all in data and len */
@@ -74,17 +83,6 @@ struct target {
 	uint16_t head[DIRECT_BURST];
 	uint8_t *at[DIRECT_BURST];
 };
-
-static inline void
-prefetch_write(void *p)
-{
-#ifdef RTE_ARCH_X86
-	/* What the compiler makes of __builtin_prefetch(p, 1) without -mprfchw is a read. */
-	asm volatile("prefetchw %0" : : "m"(*(uint8_t *)p));
-#else
-	__builtin_prefetch(p, 1);
-#endif
-}
 
 /*
  * A descriptor is in the guest's hands: read it once and use that. A table of indirect ones may be
@@ -110,15 +108,6 @@ static inline void
 write_used(struct direct_ring *r, uint16_t index, uint16_t head, uint32_t len)
 {
 	r->used->ring[index & (r->size - 1)] = (struct vring_used_elem){ head, len };
-}
-
-/* Let the driver see n more used elements. */
-static inline void
-publish(const struct direct *d, struct direct_ring *r, uint16_t n)
-{
-	r->next_used = (uint16_t)(r->next_used + n);
-	__atomic_store_n(&r->used->idx, r->next_used, __ATOMIC_RELEASE);
-	direct_notify(d, r);
 }
 
 /* Add guest memory to pieces, one where it lies in one region. */
@@ -211,12 +200,13 @@ asks_for_something(const uint8_t *header)
 
 /* Frame i of a burst, whose descriptors are more than one. */
 static enum verdict
-gather_chain(const struct direct *d, const struct direct_ring *r, struct burst *b, uint16_t i)
+gather_chain(struct burst *b, uint16_t i)
 {
+	const struct direct *d = b->d;
 	struct piece *piece = b->piece[i];
 	uint64_t len = 0;
 	uint16_t n = 0, k;
-	enum verdict v = walk(d, r, b->head[i], false, piece, &n, PIECES_MAX);
+	enum verdict v = walk(d, b->ring, b->head[i], false, piece, &n, PIECES_MAX);
 
 	if (v != GOOD)
 		return v;
@@ -238,8 +228,10 @@ gather_chain(const struct direct *d, const struct direct_ring *r, struct burst *
 
 /* Frame i of a burst. */
 static inline enum verdict
-gather_one(const struct direct *d, const struct direct_ring *r, struct burst *b, uint16_t i)
+gather_one(struct burst *b, uint16_t i)
 {
+	const struct direct *d = b->d;
+	const struct direct_ring *r = b->ring;
 	struct vring_desc e;
 	const uint8_t *at;
 
@@ -247,10 +239,10 @@ gather_one(const struct direct *d, const struct direct_ring *r, struct burst *b,
 		return BROKEN;
 	e = read_desc(r->desc, b->head[i]);
 	if (unlikely(e.flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)))
-		return gather_chain(d, r, b, i);
+		return gather_chain(b, i);
 	at = direct_translate(d, e.addr, e.len);
 	if (unlikely(at == NULL || (e.flags & VRING_DESC_F_WRITE)))
-		return gather_chain(d, r, b, i);
+		return gather_chain(b, i);
 	if (unlikely(e.len < (uint32_t)(d->hdr_len + RTE_ETHER_HDR_LEN) || e.len > FRAME_MAX))
 		return ORDINARY;
 	if (d->host_offloads && asks_for_something(at))
@@ -265,29 +257,69 @@ gather_one(const struct direct *d, const struct direct_ring *r, struct burst *b,
 }
 
 /*
- * Look at what a transmit ring has to offer. The burst ends at the first frame that is not good; the
- * verdict is that of this frame when it is the first, and GOOD otherwise: its turn will come.
+ * Look at frames up to this one. A burst ends at the first frame that is not good: its turn will
+ * come, as the first of another burst.
  */
-static enum verdict
-gather(const struct direct *d, const struct direct_ring *r, struct burst *b, uint16_t waiting)
+static inline void
+gather(struct burst *b, uint16_t upto)
 {
-	uint16_t i, n = RTE_MIN(waiting, (uint16_t)DIRECT_BURST);
-	enum verdict v = GOOD;
+	while (b->n < upto && b->n < b->limit) {
+		enum verdict v = gather_one(b, b->n);
 
-	for (i = 0; i < n; i++) {
+		if (unlikely(v != GOOD)) {
+			b->verdict = v;
+			b->limit = b->n;
+			return;
+		}
+		b->n++;
+	}
+}
+
+/* Begin with what a transmit ring has to offer. */
+static void
+start_burst(const struct direct *d, const struct direct_ring *r, uint16_t waiting, struct burst *b)
+{
+	uint16_t i;
+
+	b->d = d;
+	b->ring = r;
+	b->n = b->keyed = b->known = b->nb_receivers = 0;
+	b->verdict = GOOD;
+	b->limit = RTE_MIN(waiting, (uint16_t)DIRECT_BURST);
+	for (i = 0; i < b->limit; i++) {
 		b->head[i] = read_head(r, (uint16_t)(r->next_avail + i));
 		if (likely(b->head[i] < r->size))
 			rte_prefetch0(&r->desc[b->head[i]]);
 	}
-	for (i = 0; i < n; i++) {
-		v = gather_one(d, r, b, i);
-		if (unlikely(v != GOOD))
-			break;
+	gather(b, GATHER_AHEAD);
+}
+
+/* Read the destinations of frames up to this one. */
+static inline void
+read_keys(struct burst *b, uint16_t upto)
+{
+	for (; b->keyed < upto && b->keyed < b->n; b->keyed++)
+		b->key[b->keyed] = fdb_key((const struct rte_ether_addr *)b->data[b->keyed]);
+}
+
+/* Whether frame i is there and has this destination. */
+static inline bool
+is_for(struct burst *b, uint16_t i, uint64_t key)
+{
+	read_keys(b, (uint16_t)(i + 1));
+	return i < b->n && b->key[i] == key;
+}
+
+/* Whose the destination of frame i is. */
+static inline uint16_t
+find_owner(struct fdb *fdb, struct burst *b, uint16_t i)
+{
+	if (i >= b->known) {
+		read_keys(b, (uint16_t)(i + LOOKUP_AHEAD));
+		fdb_lookup_burst(fdb, &b->key[i], (uint16_t)(b->keyed - i), &b->owner[i]);
+		b->known = b->keyed;
 	}
-	b->n = i;
-	for (i = 0; i < b->n; i++)
-		b->key[i] = fdb_key((const struct rte_ether_addr *)b->data[i]);
-	return b->n > 0 ? GOOD : v;
+	return b->owner[i];
 }
 
 static void
@@ -317,50 +349,18 @@ write_destination(uint8_t *at, uint64_t key)
 	memcpy(at, &key, RTE_ETHER_ADDR_LEN);
 }
 
-/* Below this length the CPU's string move is to be used, where at all. */
-static uint32_t string_move_end;
-
-RTE_INIT(look_at_cpu)
-{
-#ifdef RTE_ARCH_X86
-	uint32_t eax, ebx, ecx, edx = 0;
-
-	/* Intel's Software Developer's Manual, volume 2, CPUID: EBX bit 9 is ERMS, EDX bit 4 FSRM */
-	if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && ebx & RTE_BIT32(9))
-		string_move_end = edx & RTE_BIT32(4) ? UINT32_MAX : LONG_COPY;
-#endif
-}
-
-static inline void
-copy_bytes(uint8_t *to, const uint8_t *from, uint32_t len)
-{
-	size_t n = len;
-
-	if (len < STRING_COPY) {
-		rte_memcpy(to, from, len);
-		return;
-	}
-#ifdef RTE_ARCH_X86
-	if (len < string_move_end) {
-		asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
-		return;
-	}
-#endif
-	memcpy(to, from, n);
-}
-
 /* Copy frame i into a buffer that is long enough. */
 static inline void
-copy_frame(uint8_t *to, const struct burst *b, uint16_t i)
+copy_frame(uint8_t *to, const struct burst *b, uint16_t i, struct copy_next next)
 {
 	uint8_t *at = to;
 	uint16_t k;
 
 	if (likely(b->nb_pieces[i] == 1)) {
-		copy_bytes(at, b->data[i], b->len[i]);
+		copy_and_fetch(at, b->data[i], b->len[i], next);
 	} else {
 		for (k = 0; k < b->nb_pieces[i]; k++) {
-			copy_bytes(at, b->piece[i][k].at, b->piece[i][k].len);
+			memcpy(at, b->piece[i][k].at, b->piece[i][k].len);
 			at += b->piece[i][k].len;
 		}
 	}
@@ -386,7 +386,7 @@ scatter(const struct piece *piece, uint32_t off, const uint8_t *from, uint32_t l
 
 /*
  * Deliver frame i into buffers of any shape: several pieces, several buffers where the guest
- * merges them. On GOOD *used elements have been written and not published.
+ * merges them. On GOOD *used buffers have been used.
  */
 static enum verdict
 deliver_slow(const struct direct *d, struct direct_ring *r, const struct burst *b, uint16_t i,
@@ -436,11 +436,12 @@ deliver_slow(const struct direct *d, struct direct_ring *r, const struct burst *
 	write_destination(address, b->key[i]);
 	scatter(piece, d->hdr_len, address, sizeof(address));
 	r->next_avail = (uint16_t)(r->next_avail + heads);
+	r->next_used = (uint16_t)(r->next_used + heads);
 	*used = heads;
 	return GOOD;
 }
 
-/* The receiver's buffer for frame i, if it is simply one that is long enough. */
+/* The receiver's buffer for so many bytes, if it is simply one that is long enough. */
 static inline uint8_t *
 simple_buffer(const struct direct *d, const struct direct_ring *r, uint16_t head, uint32_t need)
 {
@@ -454,45 +455,75 @@ simple_buffer(const struct direct *d, const struct direct_ring *r, uint16_t head
 	return direct_translate(d, e.addr, need);
 }
 
-/* Find buffers for frames of the burst, first to end, as long as they are simple. Returns how many. */
-static uint16_t
-find_buffers(const struct direct *d, const struct direct_ring *r, const struct burst *b,
-	uint16_t first, uint16_t end, struct target *t)
+/* Find a buffer for frame i, the k-th of the ring's, and fetch its beginning. */
+static inline bool
+find_buffer(const struct direct *d, const struct direct_ring *r, const struct burst *b, uint16_t i,
+	uint16_t k, struct target *t)
 {
-	uint16_t i;
+	uint32_t need = d->hdr_len + b->len[i];
 
-	for (i = first; i < end; i++) {
-		uint32_t need = d->hdr_len + b->len[i];
-		uint16_t k = (uint16_t)(i - first);
-
-		t->head[k] = read_head(r, (uint16_t)(r->next_avail + k));
-		t->at[k] = simple_buffer(d, r, t->head[k], need);
-		if (unlikely(t->at[k] == NULL))
-			break;
-		prefetch_write(t->at[k]);
-		if (need > RTE_CACHE_LINE_SIZE)
-			prefetch_write(t->at[k] + RTE_CACHE_LINE_SIZE);
-	}
-	return (uint16_t)(i - first);
+	t->head[k] = read_head(r, (uint16_t)(r->next_avail + k));
+	t->at[k] = simple_buffer(d, r, t->head[k], need);
+	if (unlikely(t->at[k] == NULL))
+		return false;
+	prefetch_write(t->at[k]);
+	if (need > RTE_CACHE_LINE_SIZE)
+		prefetch_write(t->at[k] + RTE_CACHE_LINE_SIZE);
+	return true;
 }
 
-/* The rest of a buffer, of which find_buffers() fetched the beginning. */
-static inline void
-fetch_buffer(uint8_t *at, uint32_t len)
+/* What is to be fetched of a buffer besides the beginning, which find_buffer() fetched. */
+static inline struct copy_next
+rest_of_buffer(uint8_t *at, uint32_t len)
 {
-	uint32_t off;
-
-	for (off = 2 * RTE_CACHE_LINE_SIZE; off < len; off += RTE_CACHE_LINE_SIZE)
-		prefetch_write(at + off);
+	len = RTE_MIN(len, (uint32_t)(FETCH_LINES * RTE_CACHE_LINE_SIZE));
+	return (struct copy_next){ at + 2 * RTE_CACHE_LINE_SIZE, at + len };
 }
 
-/* Copy frames of the burst, first to end, into a receive ring. Returns how many, and why no more. */
-static uint16_t
-fill_ring(const struct direct *d, struct direct_ring *r, const struct burst *b, uint16_t first,
-	uint16_t end, enum verdict *v)
+/*
+ * Copy frames of the burst into buffers that are simple, from the first on as long as they are, and
+ * have one destination. Returns how many.
+ */
+static inline uint16_t
+copy_simple(const struct direct *d, struct direct_ring *r, struct burst *b, uint16_t first,
+	uint16_t available)
 {
-	uint16_t available, i = first, k, n, used = 0, now;
+	uint16_t found = 0, end = available, k;
 	struct target t;
+
+	for (k = 0; k < end; k++) {
+		uint16_t i = (uint16_t)(first + k);
+		struct copy_next next = { NULL, NULL };
+
+		gather(b, (uint16_t)(i + GATHER_AHEAD));
+		for (; found < end && found <= k + FIND_AHEAD; found++) {
+			uint16_t f = (uint16_t)(first + found);
+
+			if (!is_for(b, f, b->key[first]) || !find_buffer(d, r, b, f, found, &t))
+				end = found;
+		}
+		if (k == end)
+			break;
+		if (k + 1 < found)
+			next = rest_of_buffer(t.at[k + 1], d->hdr_len + b->len[i + 1]);
+		write_header(t.at[k], d->hdr_len, 1);
+		copy_frame(t.at[k] + d->hdr_len, b, i, next);
+		write_used(r, (uint16_t)(r->next_used + k), t.head[k], d->hdr_len + b->len[i]);
+	}
+	r->next_avail = (uint16_t)(r->next_avail + k);
+	r->next_used = (uint16_t)(r->next_used + k);
+	return k;
+}
+
+/*
+ * Copy frames of the burst into a receive ring, from the first on as long as they have one
+ * destination. Returns how many, and why no more.
+ */
+static uint16_t
+fill_ring(const struct direct *d, struct direct_ring *r, struct burst *b, uint16_t first,
+	enum verdict *v)
+{
+	uint16_t available, i = first, n;
 
 	available = (uint16_t)(__atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE) - r->next_avail);
 	*v = GOOD;
@@ -500,36 +531,21 @@ fill_ring(const struct direct *d, struct direct_ring *r, const struct burst *b, 
 		*v = BROKEN;
 		return 0;
 	}
-	while (i < end) {
-		n = find_buffers(d, r, b, i, (uint16_t)RTE_MIN(end, i + available), &t);
-		for (k = 0; k < n; k++) {
-			if (k + FETCH_AHEAD < n)
-				fetch_buffer(t.at[k + FETCH_AHEAD], b->len[i + k + FETCH_AHEAD]);
-			write_header(t.at[k], d->hdr_len, 1);
-			copy_frame(t.at[k] + d->hdr_len, b, (uint16_t)(i + k));
-			write_used(r, (uint16_t)(r->next_used + used + k), t.head[k],
-				d->hdr_len + b->len[i + k]);
-		}
-		r->next_avail = (uint16_t)(r->next_avail + n);
+	for (;;) {
+		n = copy_simple(d, r, b, i, available);
 		available = (uint16_t)(available - n);
-		used = (uint16_t)(used + n);
 		i = (uint16_t)(i + n);
-		if (likely(i == end))
+		if (likely(!is_for(b, i, b->key[first])))
 			break;
-		/* deliver_slow() writes used elements from next_used on: nothing may wait there. */
-		if (used > 0) {
-			publish(d, r, used);
-			used = 0;
-		}
-		*v = deliver_slow(d, r, b, i, available, &now);
+		*v = deliver_slow(d, r, b, i, available, &n);
 		if (*v != GOOD)
 			break;
-		available = (uint16_t)(available - now);
-		used = now;
+		available = (uint16_t)(available - n);
 		i++;
+		gather(b, (uint16_t)(i + GATHER_AHEAD));
+		if (!is_for(b, i, b->key[first]))
+			break;
 	}
-	if (used > 0)
-		publish(d, r, used);
 	return (uint16_t)(i - first);
 }
 
@@ -559,7 +575,7 @@ single_ring(const struct guest *g)
 
 /* Copy a run of frames to its receiver. Returns how many, and why no more. */
 static uint16_t
-deliver(struct guest *to, const struct burst *b, uint16_t first, uint16_t end, enum verdict *v)
+deliver(struct guest *to, struct batch *batch, struct burst *b, uint16_t first, enum verdict *v)
 {
 	struct direct *d = to->direct;
 	uint16_t vring = (uint16_t)(2 * single_ring(to));
@@ -582,10 +598,14 @@ deliver(struct guest *to, const struct burst *b, uint16_t first, uint16_t end, e
 	r = &d->ring[vring];
 	rte_spinlock_lock(&r->lock);
 	if (likely(direct_take(d, to->vid, vring)))
-		done = fill_ring(d, r, b, first, end, v);
+		done = fill_ring(d, r, b, first, v);
 	else if (direct_is_paused(d) || (r->usable && r->lent == 0)) /* or was, just now */
 		*v = PAUSED;
 	rte_spinlock_unlock(&r->lock);
+	if (done > 0 && !batch->touched) {
+		batch->touched = true;
+		b->receiver[b->nb_receivers++] = (struct receiver){ d, r, batch };
+	}
 	if (unlikely(*v == BROKEN)) {
 		switch_off(to, "receive");
 		*v = ORDINARY;
@@ -627,16 +647,17 @@ note_taken(struct batch *batch, uint16_t n)
 }
 
 /*
- * Frames first to end of the burst have one destination. Returns how many are done with: copied,
- * or dropped and counted. Of the others *v is FULL if they are to wait, ORDINARY if they are to
- * take the ordinary way.
+ * Frames of the burst, from the first on as long as they have one destination. Returns how many are
+ * done with: copied, or dropped and counted. Of the others *v is FULL if they are to wait, ORDINARY
+ * if they are to take the ordinary way.
  */
 static uint16_t
-switch_run(struct worker *w, struct guest *from, struct guest *to, const struct burst *b,
-	uint16_t first, uint16_t end, enum verdict *v)
+switch_run(struct worker *w, struct guest *from, struct guest *to, struct burst *b, uint16_t first,
+	enum verdict *v)
 {
 	struct guest_counters *tx = &w->counters.guest[from->id], *rx = &w->counters.guest[to->id];
 	struct batch *batch = &w->to_guest[to->id];
+	uint64_t key = b->key[first];
 	uint16_t i = first, n;
 
 	*v = ORDINARY;
@@ -646,14 +667,14 @@ switch_run(struct worker *w, struct guest *from, struct guest *to, const struct 
 		batch->serial = to->serial;
 		batch_patience_afresh(batch);
 	}
-	while (i < end) {
-		n = deliver(to, b, i, end, v);
+	while (is_for(b, i, key)) {
+		n = deliver(to, batch, b, i, v);
 		tx->tx_ok += n;
 		tx->tx_direct += n;
 		rx->rx_ok += n;
 		i = (uint16_t)(i + n);
 		note_taken(batch, n);
-		if (likely(i == end) || *v == ORDINARY)
+		if (likely(*v == GOOD) || *v == ORDINARY)
 			break;
 		if (*v == PAUSED) {
 			/* librte_vhost would take none of them, or let the worker stand still. */
@@ -671,9 +692,10 @@ switch_run(struct worker *w, struct guest *from, struct guest *to, const struct 
 			/* as long as the ordinary path would hold them */
 			if (wait_for_receiver(batch, w->patience))
 				break;
-			rx->rx_drop[RX_DROP_RING_FULL] += (uint64_t)(end - i);
-			tx->tx_drop[TX_DROP_GUEST_FULL] += (uint64_t)(end - i);
-			i = end;
+			for (; is_for(b, i, key); i++) {
+				rx->rx_drop[RX_DROP_RING_FULL]++;
+				tx->tx_drop[TX_DROP_GUEST_FULL]++;
+			}
 		}
 	}
 	return (uint16_t)(i - first);
@@ -684,33 +706,55 @@ static uint16_t
 switch_burst(struct worker *w, struct guest *from, struct burst *b, enum verdict *v)
 {
 	struct guest *to;
-	uint16_t i, end, done;
+	uint16_t i = 0;
 
-	fdb_lookup_burst(w->sw->guests->fdb, b->key, b->n, b->owner);
-	for (i = 0; i < b->n; i = end) {
-		for (end = (uint16_t)(i + 1); end < b->n && b->key[end] == b->key[i]; end++)
-			;
+	while (i < b->n) {
+		uint64_t key;
+
+		to = guests_find(w->sw->guests, find_owner(w->sw->guests->fdb, b, i));
+		key = b->key[i];
 		*v = ORDINARY;
-		to = guests_find(w->sw->guests, b->owner[i]);
 		if (to == NULL || to == from || guest_is_mirrored(to))
 			return i;
-		done = switch_run(w, from, to, b, i, end, v);
-		if (done < end - i)
-			return (uint16_t)(i + done);
+		i = (uint16_t)(i + switch_run(w, from, to, b, i, v));
+		if (is_for(b, i, key))
+			return i;
+		gather(b, (uint16_t)(i + GATHER_AHEAD));
 	}
-	return b->n;
+	return i;
 }
 
-/* Give the sender its buffers back. */
+/*
+ * The end of a burst, of which the first n frames are done with: give the sender its buffers back,
+ * let the receivers see theirs, and tell the drivers, each once. What is not ours any more another
+ * worker has lent to librte_vhost, and thereby shown.
+ */
 static void
-complete(const struct direct *d, struct direct_ring *r, const struct burst *b, uint16_t n)
+finish_burst(struct burst *b, struct direct_ring *ring, uint16_t n)
 {
+	struct receiver *to;
 	uint16_t i;
 
 	for (i = 0; i < n; i++)
-		write_used(r, (uint16_t)(r->next_used + i), b->head[i], 0);
-	r->next_avail = (uint16_t)(r->next_avail + n);
-	publish(d, r, n);
+		write_used(ring, (uint16_t)(ring->next_used + i), b->head[i], 0);
+	ring->next_avail = (uint16_t)(ring->next_avail + n);
+	ring->next_used = (uint16_t)(ring->next_used + n);
+	for (to = b->receiver; to < b->receiver + b->nb_receivers; to++) {
+		rte_spinlock_lock(&to->ring->lock);
+		if (likely(to->ring->ours))
+			direct_show(to->ring);
+		rte_spinlock_unlock(&to->ring->lock);
+	}
+	direct_show(ring);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	for (to = b->receiver; to < b->receiver + b->nb_receivers; to++) {
+		rte_spinlock_lock(&to->ring->lock);
+		if (likely(to->ring->ours))
+			direct_tell(to->d, to->ring);
+		rte_spinlock_unlock(&to->ring->lock);
+		to->batch->touched = false;
+	}
+	direct_tell(b->d, ring);
 }
 
 uint32_t
@@ -743,7 +787,11 @@ direct_poll(struct worker *w, struct guest *from, uint16_t pair, bool *ordinary)
 	*ordinary = false;
 	if (waiting == 0)
 		return 0;
-	v = waiting > r->size ? BROKEN : gather(d, r, &b, waiting);
+	b.n = 0;
+	b.verdict = BROKEN;
+	if (likely(waiting <= r->size))
+		start_burst(d, r, waiting, &b);
+	v = b.n > 0 ? GOOD : b.verdict;
 	if (unlikely(v == BROKEN)) {
 		switch_off(from, "transmit");
 		return 0;
@@ -755,7 +803,7 @@ direct_poll(struct worker *w, struct guest *from, uint16_t pair, bool *ordinary)
 	}
 	done = switch_burst(w, from, &b, &v);
 	if (done > 0)
-		complete(d, r, &b, done);
+		finish_burst(&b, r, done);
 	*ordinary = done < b.n && v == ORDINARY;
 	if (*ordinary && done == 0)
 		r->skip = SKIP_POLLS;

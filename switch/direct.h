@@ -23,8 +23,12 @@
 
 #include "switch/worker.h"
 
-/** Frames taken at once; twice a burst of librte_vhost's, since there is no mbuf behind them. */
-#define DIRECT_BURST 64
+/**
+ * Frames taken at once, shown to their receivers together. More than a burst of librte_vhost's, as
+ * there is no mbuf behind them and notifications cost a memory fence each time: 128 are 1.09 of 64
+ * at 64 bytes, 1.05 at 1518.
+ */
+#define DIRECT_BURST 128
 
 /**
  * Take a burst from a transmit ring and copy what can be copied directly.

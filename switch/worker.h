@@ -74,6 +74,7 @@ struct batch {
 	uint16_t taken;	     /**< frames that the guest took since then, directly */
 	uint16_t n;
 	bool listed;  /**< in worker.dirty */
+	bool touched; /**< in the list of the burst that is being switched directly */
 	bool stalled; /**< the guest took nothing in spite of all retries: do not wait again */
 	struct rte_mbuf *frame[BURST_MAX];
 };

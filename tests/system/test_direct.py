@@ -57,6 +57,36 @@ def test_frames_are_copied_once_where_both_can(guests):
         assert s.stats(2)["tx_direct"] == 50  # from both of its rings into the one of a
 
 
+def calls(guest, ring):
+    """Notifications of a ring since the last time."""
+    try:
+        return os.eventfd_read(guest.fds[2 * ring + 1])
+    except BlockingIOError:
+        return 0
+
+
+def test_one_notification_a_burst_however_mixed(guests):
+    with Switch() as s:
+        a, b, c = guests(s), guests(s), guests(s)
+        introduce(a, b, c)
+        time.sleep(0.2)
+        for g in (a, b, c):
+            for ring in (0, 1):
+                calls(g, ring)
+        ring = a.rings[1]
+        heads = [a.free_tx[1].pop() for _ in range(60)]
+        for i, head in enumerate(heads):
+            frame = a.frame((b, c)[i % 2], bytes([i]))
+            a.mem[ring.buf(head):ring.buf(head) + HDR_LEN + len(frame)] = bytes(HDR_LEN) + frame
+            ring.set_desc(head, HDR_LEN + len(frame))
+        ring.offer(heads)
+        assert [f[14] for f in b.recv(30)] == list(range(0, 60, 2))
+        assert [f[14] for f in c.recv(30)] == list(range(1, 60, 2))
+        time.sleep(0.2)
+        assert [calls(b, 0), calls(c, 0), calls(a, 1)] == [1, 1, 1]
+        assert s.stats(0)["tx_direct"] == 60
+
+
 @pytest.mark.parametrize("lengths", [[12, 60], [12, 14, 46], [5, 7, 60], [72], [30, 20, 22],
                                      [12] + [4] * 15], ids=str)
 def test_frames_in_pieces(guests, lengths):
