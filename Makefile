@@ -125,14 +125,18 @@ check:
 debian13:
 	@tests/debian13 $(BUILD)/debian13
 
+BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/*.c)))
+
 bench:
 	@tests/install build bench
-	@$(MAKE) --no-print-directory all $(BUILD)/bench/generator $(BUILD)/bench/drain
+	@$(MAKE) --no-print-directory all $(BENCHES)
 	@$(PYTHON) bench/bench.py $(BENCH)
+
+$(BUILD)/bench/copy: $(BUILD)/obj/switch/copy.o
 
 $(BUILD)/bench/%: bench/%.c Makefile
 	@mkdir -p $(@D)
-	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(DPDK_LIBS)
+	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(DPDK_LIBS)
 
 doc: man
 	@$(PYTHON) -m sphinx -q -W -a -b html doc $(BUILD)/doc/html
