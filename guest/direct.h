@@ -14,7 +14,8 @@
  * rte_vhost_get_vring_base(), and hand them back with rte_vhost_set_vring_base(): whenever one
  * burst has to go through librte_vhost (direct_lend(), direct_return()), and before control changes
  * anything about the guest (direct_pause()). Both sides leave every element that they have
- * taken written into the used ring, so an index is all there is to hand over.
+ * taken written into the used ring, so an index is all there is to hand over. A burst's elements are
+ * shown to the drivers at its end, or when a ring is handed back before that.
  *
  * Threads. Workers touch rings only in a section: between direct_enter() and direct_pass() or
  * direct_leave(), by an RCU variable of its own. Control sets paused and waits until every worker
@@ -274,10 +275,10 @@ direct_translate(const struct direct *d, uint64_t addr, uint64_t len)
 }
 
 /**
- * Let the driver see all elements that have been written into the used ring. Worker, under the
- * ring's lock or for a transmit ring as its worker.
+ * Let the driver see all elements that have been written into the used ring: nothing to do if it
+ * was lent meanwhile. Worker, under the ring's lock or for a transmit ring as its worker.
  *
- * @param r the ring, ours
+ * @param r the ring
  */
 static inline void
 direct_show(struct direct_ring *r)
@@ -294,7 +295,7 @@ direct_show(struct direct_ring *r)
  * whether anybody waits for it.
  *
  * @param d the guest's
- * @param r the ring, ours
+ * @param r the ring
  */
 static inline void
 direct_tell(const struct direct *d, struct direct_ring *r)

@@ -726,8 +726,8 @@ switch_burst(struct worker *w, struct guest *from, struct burst *b, enum verdict
 
 /*
  * The end of a burst, of which the first n frames are done with: give the sender its buffers back,
- * let the receivers see theirs, and tell the drivers, each once. What is not ours any more another
- * worker has lent to librte_vhost, and thereby shown.
+ * let the receivers see theirs, and tell the drivers, each once. Another worker may have lent a
+ * receiver's ring to librte_vhost meanwhile; then nothing is left to show or to tell (guest/direct.h).
  */
 static void
 finish_burst(struct burst *b, struct direct_ring *ring, uint16_t n)
@@ -741,16 +741,14 @@ finish_burst(struct burst *b, struct direct_ring *ring, uint16_t n)
 	ring->next_used = (uint16_t)(ring->next_used + n);
 	for (to = b->receiver; to < b->receiver + b->nb_receivers; to++) {
 		rte_spinlock_lock(&to->ring->lock);
-		if (likely(to->ring->ours))
-			direct_show(to->ring);
+		direct_show(to->ring);
 		rte_spinlock_unlock(&to->ring->lock);
 	}
 	direct_show(ring);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	for (to = b->receiver; to < b->receiver + b->nb_receivers; to++) {
 		rte_spinlock_lock(&to->ring->lock);
-		if (likely(to->ring->ours))
-			direct_tell(to->d, to->ring);
+		direct_tell(to->d, to->ring);
 		rte_spinlock_unlock(&to->ring->lock);
 		to->batch->touched = false;
 	}
