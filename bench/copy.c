@@ -16,25 +16,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include <rte_pause.h>
 #include <rte_prefetch.h>
 
+#include "bench/timing.h"
 #include "switch/copy.h"
+#include "switch/direct.h"
 
 #define RING 256
 #define STRIDE 2048
 #define HEADER_LEN 12
-#define BURST 128
 #define TURNS 400
 #define WARM_UP 50
-#define GATHER_AHEAD 12
-#define FIND_AHEAD 4
-#define FETCH_LINES 16
-
-/* main.c defines these for the program. */
-int log_type_config, log_type_data, log_type_uplink;
 
 static unsigned int nb_guests, frame_len;
 static uint8_t *tx, *rx; /* all guests' buffers */
@@ -81,22 +75,20 @@ copy_burst(uint8_t *to, uint8_t *from)
 {
 	unsigned int i, gathered = 0, found = 0;
 	uint32_t len = HEADER_LEN + frame_len;
-	uint32_t fetched = RTE_MIN(len, (uint32_t)(FETCH_LINES * RTE_CACHE_LINE_SIZE));
 
-	for (i = 0; i < BURST; i++) {
+	for (i = 0; i < DIRECT_BURST; i++) {
 		struct copy_next next = { NULL, NULL };
 
-		for (; gathered < BURST && gathered < i + GATHER_AHEAD; gathered++) {
+		for (; gathered < DIRECT_BURST && gathered < i + GATHER_AHEAD; gathered++) {
 			rte_prefetch0(at(from, gathered) + HEADER_LEN);
 			rte_prefetch0(at(from, gathered) + len - 1);
 		}
-		for (; found < BURST && found <= i + FIND_AHEAD; found++) {
+		for (; found < DIRECT_BURST && found <= i + FIND_AHEAD; found++) {
 			prefetch_write(at(to, found));
 			prefetch_write(at(to, found) + RTE_CACHE_LINE_SIZE);
 		}
-		if (i + 1 < BURST)
-			next = (struct copy_next){ at(to, i + 1) + 2 * RTE_CACHE_LINE_SIZE,
-				at(to, i + 1) + fetched };
+		if (i + 1 < DIRECT_BURST)
+			next = rest_of_buffer(at(to, i + 1), len);
 		memset(at(to, i), 0, HEADER_LEN);
 		copy_and_fetch(at(to, i) + HEADER_LEN, at(from, i) + HEADER_LEN, frame_len, next);
 	}
@@ -112,29 +104,12 @@ copy_all(void *arg)
 	for (turn = 1; turn <= TURNS; turn++) {
 		while (__atomic_load_n(&go, __ATOMIC_ACQUIRE) != turn)
 			rte_pause();
-		for (first = 0; first < RING; first += BURST)
+		for (first = 0; first < RING; first += DIRECT_BURST)
 			for (g = 0; g < nb_guests; g++)
 				copy_burst(at(rx, (g ^ 1) * RING + first), at(tx, g * RING + first));
 		__atomic_store_n(&done, turn, __ATOMIC_RELEASE);
 	}
 	return NULL;
-}
-
-static uint64_t
-now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-static int
-compare(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
 }
 
 int
@@ -177,7 +152,7 @@ main(int argc, char **argv)
 		fprintf(stderr, "%u wrong frames\n", bad);
 		return EXIT_FAILURE;
 	}
-	qsort(took + WARM_UP, TURNS - WARM_UP, sizeof(took[0]), compare);
+	sort_times(took + WARM_UP, TURNS - WARM_UP);
 	printf("%u guests, %u bytes: %.1f ns a frame\n", nb_guests, frame_len + 4,
 		(double)took[WARM_UP + (TURNS - WARM_UP) / 2] / n);
 	return EXIT_SUCCESS;

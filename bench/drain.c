@@ -23,10 +23,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <linux/virtio_ring.h>
+
+#include "bench/timing.h"
 
 #define GUESTS_MAX 64
 #define TURNS_MAX 1000000
@@ -53,15 +54,6 @@ static unsigned int nb_guests;
 static unsigned int frame_len;
 static uint64_t turn;
 static uint64_t took[TURNS_MAX];
-
-static uint64_t
-now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 static void
 die(const char *what)
@@ -184,14 +176,6 @@ receive(struct endpoint *g, const struct endpoint *from)
 	return from->size - good;
 }
 
-static int
-compare(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 static void
 run(unsigned int warm_ms, unsigned int ms)
 {
@@ -217,7 +201,7 @@ run(unsigned int warm_ms, unsigned int ms)
 		}
 		turn++;
 	}
-	qsort(took, n, sizeof(took[0]), compare);
+	sort_times(took, n);
 	printf("%" PRIu64 " %" PRIu64 " %.9f\n", frames, bad,
 		n > 0 ? (double)took[n / 2] * n / 1e9 : 0.0);
 }

@@ -22,6 +22,8 @@
 #include <rte_mbuf.h>
 #include <rte_random.h>
 
+#include "bench/timing.h"
+
 #define BURST 32
 #define PINGS_MAX 100000
 
@@ -130,14 +132,6 @@ run(unsigned int warm_ms, unsigned int ms)
 		(double)(rte_rdtsc() - start) / (double)hz);
 }
 
-static int
-compare(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 static void
 ping(unsigned int count, unsigned int pause_us)
 {
@@ -169,7 +163,7 @@ ping(unsigned int count, unsigned int pause_us)
 		else
 			took[n++] = rte_rdtsc() - start;
 	}
-	qsort(took, n, sizeof(took[0]), compare);
+	sort_times(took, n);
 	printf("%.3f %.3f %u\n", n ? (double)took[n / 2] * 1e6 / (double)hz : 0.0,
 		n ? (double)took[n * 99 / 100] * 1e6 / (double)hz : 0.0, lost);
 }

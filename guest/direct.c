@@ -148,17 +148,21 @@ direct_create(int vid, bool wanted, bool shared)
 	return d;
 }
 
+static void
+show_and_tell(const struct direct *d, struct direct_ring *r)
+{
+	direct_show(r);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	direct_tell(d, r);
+}
+
 /* Under the ring's lock. A worker may be in the middle of a burst whose last frames wait to be shown. */
 static void
 hand_back(const struct direct *d, struct direct_ring *r, int vid, uint16_t vring)
 {
 	if (!r->ours)
 		return;
-	if (r->next_used != r->signalled) {
-		direct_show(r);
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
-		direct_tell(d, r);
-	}
+	show_and_tell(d, r);
 	rte_vhost_set_vring_base(vid, vring, r->next_avail, r->next_used);
 	r->ours = false;
 	r->stale = true;
@@ -218,8 +222,7 @@ notify_for_lent(const struct direct *d, struct direct_ring *r, int vid, uint16_t
 	r->shown = used;
 	r->signalled = old;
 	r->signalled_valid = true;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	direct_tell(d, r);
+	show_and_tell(d, r);
 }
 
 void

@@ -26,8 +26,7 @@ copy(uint8_t *to, const uint8_t *from, uint32_t len, struct copy_next next)
 	}
 	if (len > 0)
 		memcpy(to + len - LINE, from + len - LINE, LINE);
-	for (; next.at < next.end; next.at += LINE)
-		prefetch_write(next.at);
+	fetch_all(next);
 }
 
 void

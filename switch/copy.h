@@ -14,11 +14,23 @@
  */
 
 #include <stdint.h>
-#include <string.h>
 
-#include <rte_branch_prediction.h>
 #include <rte_common.h>
 #include <rte_memcpy.h>
+
+/**
+ * @name The way of a frame through the caches
+ * Its descriptor is read and its ends are fetched GATHER_AHEAD frames before it is copied; its
+ * receiver's buffer is found FIND_AHEAD frames before, and the lines of that are taken over while the
+ * frame before it is copied, FETCH_LINES of them. The CPU follows by itself where lines are written
+ * in order; asking it for more of them than it can have under way holds up what it reads.
+ * doc/performance.rst has what these are worth.
+ */
+/**@{*/
+#define GATHER_AHEAD 12
+#define FIND_AHEAD 4
+#define FETCH_LINES 16
+/**@}*/
 
 /** Memory that is to be written soon: where the next line to ask for is, and where it ends. */
 struct copy_next {
@@ -40,6 +52,32 @@ prefetch_write(void *p)
 #else
 	__builtin_prefetch(p, 1);
 #endif
+}
+
+/**
+ * Ask for all lines of such memory. Any thread.
+ *
+ * @param next the memory
+ */
+static inline void
+fetch_all(struct copy_next next)
+{
+	for (; next.at < next.end; next.at += RTE_CACHE_LINE_SIZE)
+		prefetch_write(next.at);
+}
+
+/**
+ * What is worth fetching of a buffer behind its first two lines, which are fetched when it is found.
+ *
+ * @param at the buffer
+ * @param len bytes that will be written to it
+ * @return it
+ */
+static inline struct copy_next
+rest_of_buffer(uint8_t *at, uint32_t len)
+{
+	len = RTE_MIN(len, (uint32_t)(FETCH_LINES * RTE_CACHE_LINE_SIZE));
+	return (struct copy_next){ at + 2 * RTE_CACHE_LINE_SIZE, at + len };
 }
 
 /** Shorter frames are copied by rte_memcpy(), which is inlined. At least a cache line. */
@@ -68,8 +106,7 @@ copy_and_fetch(uint8_t *to, const uint8_t *from, uint32_t len, struct copy_next 
 		copy_lines(to, from, len, next);
 		return;
 	}
-	for (; next.at < next.end; next.at += RTE_CACHE_LINE_SIZE)
-		prefetch_write(next.at);
+	fetch_all(next);
 	rte_memcpy(to, from, len);
 }
 

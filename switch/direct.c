@@ -19,18 +19,8 @@
 /* A longer frame takes the ordinary way. */
 #define FRAME_MAX 65535
 
-/*
- * The way of a frame through the caches. Its descriptor is read and its ends are fetched
- * GATHER_AHEAD frames before it is copied; whose it is is looked up for up to LOOKUP_AHEAD frames
- * at once; its receiver's buffer is found FIND_AHEAD frames before, and the lines of that are
- * taken over while the frame before it is copied, FETCH_LINES of them. The CPU follows by itself
- * where lines are written in order; asking it for more of them than it can have under way holds up
- * what it reads. doc/performance.rst has what these are worth.
- */
-#define GATHER_AHEAD 12
+/* Frames whose owners are looked up at once. */
 #define LOOKUP_AHEAD 8
-#define FIND_AHEAD 4
-#define FETCH_LINES 16
 
 /* Polls for which a ring is left to the ordinary path once its frames were not for us. */
 #define SKIP_POLLS 15
@@ -275,15 +265,21 @@ gather(struct burst *b, uint16_t upto)
 	}
 }
 
-/* Begin with what a transmit ring has to offer. */
-static void
+/*
+ * Begin with what a transmit ring has to offer. The verdict is that of the first frame: later ones get
+ * theirs when their turn has come.
+ */
+static enum verdict
 start_burst(const struct direct *d, const struct direct_ring *r, uint16_t waiting, struct burst *b)
 {
 	uint16_t i;
 
+	b->n = 0;
+	if (unlikely(waiting > r->size))
+		return BROKEN;
 	b->d = d;
 	b->ring = r;
-	b->n = b->keyed = b->known = b->nb_receivers = 0;
+	b->keyed = b->known = b->nb_receivers = 0;
 	b->verdict = GOOD;
 	b->limit = RTE_MIN(waiting, (uint16_t)DIRECT_BURST);
 	for (i = 0; i < b->limit; i++) {
@@ -292,6 +288,7 @@ start_burst(const struct direct *d, const struct direct_ring *r, uint16_t waitin
 			rte_prefetch0(&r->desc[b->head[i]]);
 	}
 	gather(b, GATHER_AHEAD);
+	return b->n > 0 ? GOOD : b->verdict;
 }
 
 /* Read the destinations of frames up to this one. */
@@ -472,14 +469,6 @@ find_buffer(const struct direct *d, const struct direct_ring *r, const struct bu
 	return true;
 }
 
-/* What is to be fetched of a buffer besides the beginning, which find_buffer() fetched. */
-static inline struct copy_next
-rest_of_buffer(uint8_t *at, uint32_t len)
-{
-	len = RTE_MIN(len, (uint32_t)(FETCH_LINES * RTE_CACHE_LINE_SIZE));
-	return (struct copy_next){ at + 2 * RTE_CACHE_LINE_SIZE, at + len };
-}
-
 /*
  * Copy frames of the burst into buffers that are simple, from the first on as long as they are, and
  * have one destination. Returns how many.
@@ -542,9 +531,6 @@ fill_ring(const struct direct *d, struct direct_ring *r, struct burst *b, uint16
 			break;
 		available = (uint16_t)(available - n);
 		i++;
-		gather(b, (uint16_t)(i + GATHER_AHEAD));
-		if (!is_for(b, i, b->key[first]))
-			break;
 	}
 	return (uint16_t)(i - first);
 }
@@ -785,11 +771,7 @@ direct_poll(struct worker *w, struct guest *from, uint16_t pair, bool *ordinary)
 	*ordinary = false;
 	if (waiting == 0)
 		return 0;
-	b.n = 0;
-	b.verdict = BROKEN;
-	if (likely(waiting <= r->size))
-		start_burst(d, r, waiting, &b);
-	v = b.n > 0 ? GOOD : b.verdict;
+	v = start_burst(d, r, waiting, &b);
 	if (unlikely(v == BROKEN)) {
 		switch_off(from, "transmit");
 		return 0;
