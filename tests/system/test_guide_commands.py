@@ -86,6 +86,7 @@ class Session:
         command = re.sub(r"(?<=\s)-l ([\d,-]+)", rf"--lcores '(\1)@{cpu}'", command)
         if not re.search("^libvirt-qemu:", open("/etc/passwd", encoding="utf-8").read(), re.M):
             command = command.replace("libvirt-qemu", "nobody")
+        command = re.sub(r"^(build/bench/copy) \d+ \d+", r"\1 {1} {0}".format(*cpus()), command)
         if re.match(r"(\./build/app/)?vhost-switch\b", command):
             rest = re.sub(r"^\S+", "", command)
             if "-p 0x1" in rest and "--vdev" not in rest:
@@ -150,7 +151,8 @@ class Session:
         if command.startswith("dpdk-telemetry.py") or "| dpdk-telemetry.py" in command:
             self.need_switch()
             typed = typed + ["quit"] if typed else None
-        if command.startswith(("apt ", "make")):  # what it would do
+        if command.startswith(("apt ", "make")) and not command.startswith("make build/"):
+            # what it would do; a file of the build that a page names is made, and used below it
             command = re.sub(r"^apt ", "apt-get -s ", re.sub(r"^make", "make -n", command))
         r = subprocess.run([*self.enter, "sh", "-euc", command], cwd=ROOT,
                            input="\n".join(typed) + "\n" if typed else "", timeout=100, text=True,
