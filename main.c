@@ -111,7 +111,7 @@ create_workers(void)
 /*
  * Enough mbufs for the worst moment: all descriptors of the port filled, and each worker with its
  * batches full, one burst more in hand (of 64 KiB frames with --tso, and one of them in segments)
- * and its cache full. Guests hold none: their frames are copied.
+ * and its cache full. A guest holds one at most, the first of its life: its frames are copied.
  */
 static uint32_t
 mbufs_needed(void)
@@ -125,7 +125,7 @@ mbufs_needed(void)
 	} else if (app.cfg.mergeable) {
 		burst *= 9216 / RTE_MBUF_DEFAULT_DATAROOM + 2;
 	}
-	return uplink_mbufs(&app.uplink) + mirror_mbufs(&app.mirror) +
+	return uplink_mbufs(&app.uplink) + mirror_mbufs(&app.mirror) + app.uplink.guest_limit +
 		(app.nb_workers + 1) * (HELD_MAX + 2 * burst + segments + MBUF_CACHE * 3 / 2);
 }
 

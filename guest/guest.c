@@ -7,6 +7,7 @@
 
 #include <linux/virtio_net.h>
 
+#include <rte_cycles.h>
 #include <rte_malloc.h>
 
 #include "guest/fault.h"
@@ -53,8 +54,10 @@ guests_close(struct guests *guests)
 static void
 free_guest(struct guest *g)
 {
-	if (g != NULL)
-		rte_free(g->direct);
+	if (g == NULL)
+		return;
+	rte_pktmbuf_free(g->first);
+	rte_free(g->direct);
 	rte_free(g);
 }
 
@@ -260,11 +263,11 @@ leave_locked(struct guests *guests, struct guest *g)
 	__atomic_store_n(&guests->by_id[g->id], NULL, __ATOMIC_RELEASE);
 	while (publish(guests, g->worker) < 0)
 		usleep(1000); /* a guest cannot be kept: wait for memory */
-	if (g->registered)
+	if (guest_is_registered(g) || guest_is_pending(g))
 		position = fdb_remove(guests->fdb, g->mac);
 	rte_rcu_qsbr_synchronize(guests->qsbr, RTE_QSBR_THRID_INVALID);
 	fdb_reclaim(guests->fdb, position);
-	if (g->steered)
+	if (g->programmed)
 		uplink_withdraw(guests->uplink, g->id, g->mac);
 	uplink_drain(guests->uplink, g->id);
 	RTE_LOG(INFO, DATA, "(%u) guest left\n", g->id);
@@ -357,9 +360,12 @@ log_refused(const struct guest *g, const struct rte_ether_addr *mac, const char 
 int
 guests_learn(struct guests *guests, struct guest *g, const struct rte_ether_addr *mac)
 {
+	bool filters = uplink_has_filters(guests->uplink);
 	uint64_t key = fdb_key(mac), one = 1;
 	int ret;
 
+	if (filters && rte_rdtsc() < g->learn_after)
+		return -EAGAIN;
 	if (!rte_is_valid_assigned_ether_addr(mac)) {
 		if (!g->invalid_logged)
 			log_refused(g, mac, "no unicast address");
@@ -368,28 +374,72 @@ guests_learn(struct guests *guests, struct guest *g, const struct rte_ether_addr
 	}
 	ret = fdb_add(guests->fdb, key, g->id);
 	if (ret < 0) {
-		if (!g->refused)
+		if (!g->taken_logged)
 			log_refused(g, mac, ret == -EEXIST ? "registered to another guest"
 							   : "the MAC table is full");
-		g->refused = true;
+		g->taken_logged = true;
+		__atomic_store_n(&g->refused, true, __ATOMIC_RELAXED);
 		return ret;
 	}
-	g->refused = false;
+	g->taken_logged = false;
+	__atomic_store_n(&g->refused, false, __ATOMIC_RELAXED);
 	g->mac = key;
-	__atomic_store_n(&g->registered, true, __ATOMIC_RELEASE);
-	/* Once in a guest's life. It can only fail when the counter is at its end: readable. */
+	g->learn_after = rte_rdtsc() + rte_get_tsc_hz();
+	__atomic_store_n(filters ? &g->pending : &g->registered, true, __ATOMIC_RELEASE);
+	/* It can only fail when the counter is at its end: readable. */
 	if (write(guests->learned_fd, &one, sizeof(one)) < 0)
 		RTE_LOG(DEBUG, DATA, "(%u) control is awake already\n", g->id);
-	return 0;
+	return filters ? -EINPROGRESS : 0;
+}
+
+/* The NIC refused a guest's MAC: nobody has it. Under the mutex. */
+static void
+forget_address(struct guests *guests, struct guest *g, int error)
+{
+	struct rte_ether_addr mac;
+	int32_t position = fdb_remove(guests->fdb, g->mac);
+
+	fdb_key_to_mac(g->mac, &mac);
+	if (!g->nic_refusal_logged)
+		RTE_LOG(ERR, DATA, "(%u) MAC_ADDRESS " MAC_FMT " refused by the NIC: %s\n", g->id,
+			RTE_ETHER_ADDR_BYTES(&mac),
+			error == -EADDRINUSE ? "it is the NIC's own" : strerror(-error));
+	g->nic_refusal_logged = true;
+	__atomic_store_n(&g->refused, true, __ATOMIC_RELAXED);
+	rte_rcu_qsbr_synchronize(guests->qsbr, RTE_QSBR_THRID_INVALID);
+	fdb_reclaim(guests->fdb, position);
+}
+
+/* Give a guest's MAC and VLAN to the NIC, and let its frames go. Under the mutex. */
+static void
+program_address(struct guests *guests, struct guest *g)
+{
+	int ret = uplink_admit(guests->uplink, g->id, g->mac);
+
+	g->programmed = ret == 0;
+	if (ret == 0)
+		__atomic_store_n(&g->registered, true, __ATOMIC_RELEASE);
+	else
+		forget_address(guests, g, ret);
+	__atomic_store_n(&g->pending, false, __ATOMIC_RELEASE);
+}
+
+static void
+log_registered(struct guest *g)
+{
+	struct rte_ether_addr mac;
+
+	fdb_key_to_mac(g->mac, &mac);
+	RTE_LOG(INFO, DATA, "(%u) MAC_ADDRESS " MAC_FMT " and VLAN_TAG %u registered\n", g->id,
+		RTE_ETHER_ADDR_BYTES(&mac), g->vlan);
+	g->registered_logged = true;
 }
 
 void
 guests_program(struct guests *guests)
 {
-	struct rte_ether_addr mac;
 	uint64_t count;
 	unsigned int i;
-	int ret;
 
 	if (read(guests->learned_fd, &count, sizeof(count)) < 0)
 		return;
@@ -402,16 +452,12 @@ guests_program(struct guests *guests)
 				g->id);
 			g->fault_logged = true;
 		}
-		if (g == NULL || g->steered || !__atomic_load_n(&g->registered, __ATOMIC_ACQUIRE))
+		if (g == NULL)
 			continue;
-		fdb_key_to_mac(g->mac, &mac);
-		ret = uplink_admit(guests->uplink, g->id, g->mac);
-		if (ret < 0)
-			RTE_LOG(ERR, DATA, "(%u) the NIC refused MAC or VLAN: %s\n", g->id,
-				strerror(-ret));
-		g->steered = true;
-		RTE_LOG(INFO, DATA, "(%u) MAC_ADDRESS " MAC_FMT
-			" and VLAN_TAG %u registered\n", g->id, RTE_ETHER_ADDR_BYTES(&mac), g->vlan);
+		if (guest_is_pending(g))
+			program_address(guests, g);
+		if (guest_is_registered(g) && !g->registered_logged)
+			log_registered(g);
 	}
 	pthread_mutex_unlock(&guests->mutex);
 }

@@ -18,8 +18,12 @@
  * leaving (including the wait for the grace period: no worker ever takes it), and for programming
  * learned addresses into the uplink. Statistics and telemetry take it to look at guests.
  *
- * Learning is the one change that a worker makes: it enters the MAC into the FDB and marks the
- * guest registered, then wakes control, which gives MAC and VLAN to the NIC.
+ * Learning is the one change that a worker makes. It enters the MAC into the FDB, which nobody else
+ * can have from then on, and wakes the control loop. On a NIC without filters the guest is registered at
+ * once. Otherwise it is pending until the control loop has given MAC and VLAN to the NIC: its first
+ * frame waits in struct guest and the others in their ring, so no answer can come back before
+ * the filter stands, and what others send to it meanwhile is delivered in software. If the NIC refuses the
+ * MAC, the FDB forgets it, and the guest may try again.
  */
 
 #include <pthread.h>
@@ -59,13 +63,19 @@ struct guest {
 	bool offload_csum;	 /**< takes partial checksums (VIRTIO_NET_F_GUEST_CSUM) */
 	bool offload_tso4;	 /**< takes unsegmented TCP over IPv4 */
 	bool mergeable;		 /**< spreads a frame over several buffers */
-	bool registered;	 /**< has a MAC; written once by its worker, release */
-	bool refused;		 /**< its MAC was taken when last seen; its worker's own */
+	bool registered;	 /**< has a MAC, and its filter stands; atomic, written once, release */
+	bool pending;		 /**< has a MAC that the NIC is yet to be given; atomic */
+	bool refused;		 /**< no MAC of it was accepted when last seen; atomic */
+	bool taken_logged;	 /**< that its MAC is taken was logged; its worker's own */
 	bool invalid_logged;	 /**< an invalid source was logged; its worker's own */
-	bool steered;		 /**< its MAC has been given to the uplink; under the mutex */
+	bool programmed;	 /**< the uplink has its MAC; under the mutex */
+	bool registered_logged;	 /**< under the mutex */
+	bool nic_refusal_logged; /**< under the mutex */
 	bool fault_logged;	 /**< that its memory has gone was logged; under the mutex */
 	bool mirrored;		 /**< its frames are copied to the mirror port; atomic, control's */
-	uint64_t mac;		 /**< key of the MAC; written before registered */
+	uint64_t mac;		 /**< key of the MAC; written before pending and registered */
+	uint64_t learn_after;	 /**< TSC, no MAC is learned before; its worker's own */
+	struct rte_mbuf *first;	 /**< frame that waits while the guest is pending; its worker's own */
 	const struct guest_rings *rings; /**< atomic, may change at any time */
 	struct direct *direct;		 /**< its rings in our hands */
 	rte_spinlock_t rx_lock[QUEUE_PAIR_MAX]; /**< one worker at a time fills a ring by librte_vhost */
@@ -193,14 +203,15 @@ void guests_clear_rings(int vid);
  * @param guests the table
  * @param guest a guest that is not registered
  * @param mac source address of a frame that it sent, inside an Ethernet header
- * @return 0; -EINVAL when it is no unicast address, -EEXIST when another guest has it, -ENOSPC
- *   when the FDB is full: the guest is not registered then
+ * @return 0 if the guest is registered; -EINPROGRESS if it is pending; -EINVAL if the address is not
+ *   unicast, -EEXIST if another guest has it, -ENOSPC if the FDB is full, -EAGAIN if the NIC has
+ *   refused an address of this guest within the last second
  */
 int guests_learn(struct guests *guests, struct guest *guest, const struct rte_ether_addr *mac);
 
 /**
- * Give freshly learned MACs to the uplink, and log them; and log whose memory has gone. Control loop,
- * when learned_fd is readable.
+ * Give pending MACs to the uplink and register their guests; log who is registered, whom the NIC
+ * refused, and whose memory has gone. Control loop, when learned_fd is readable.
  *
  * @param guests the table
  */
@@ -227,19 +238,41 @@ guest_is_mirrored(const struct guest *g)
  *
  * @param guests the table
  * @param id device id, any number
+ * @return the guest if it is there, else NULL
+ */
+static inline struct guest *
+guests_get(struct guests *guests, uint16_t id)
+{
+	return id < GUEST_MAX ? __atomic_load_n(&guests->by_id[id], __ATOMIC_ACQUIRE) : NULL;
+}
+
+/** Whether a guest has a MAC that the uplink knows. Any thread. */
+static inline bool
+guest_is_registered(const struct guest *g)
+{
+	return __atomic_load_n(&g->registered, __ATOMIC_ACQUIRE);
+}
+
+/** Whether a guest's MAC is still to be given to the NIC. Any thread. */
+static inline bool
+guest_is_pending(const struct guest *g)
+{
+	return __atomic_load_n(&g->pending, __ATOMIC_ACQUIRE);
+}
+
+/**
+ * Look up a registered guest. Worker, until its next quiescent state.
+ *
+ * @param guests the table
+ * @param id device id, any number
  * @return the guest if it is there and registered, else NULL
  */
 static inline struct guest *
 guests_find(struct guests *guests, uint16_t id)
 {
-	struct guest *g;
+	struct guest *g = guests_get(guests, id);
 
-	if (id >= GUEST_MAX)
-		return NULL;
-	g = __atomic_load_n(&guests->by_id[id], __ATOMIC_ACQUIRE);
-	if (g == NULL || !__atomic_load_n(&g->registered, __ATOMIC_ACQUIRE))
-		return NULL;
-	return g;
+	return g != NULL && guest_is_registered(g) ? g : NULL;
 }
 
 /**
@@ -250,7 +283,7 @@ guests_find(struct guests *guests, uint16_t id)
  * @param section the worker's (direct.h)
  * @param pool where mbufs come from
  * @param[out] frames at least BURST_MAX
- * @return number of frames
+ * @return number of frames; one at most of a guest that is not registered, as it may have to wait
  */
 static inline uint16_t
 guest_dequeue(const struct guest *g, uint16_t ring, struct direct_section *section,
@@ -259,7 +292,8 @@ guest_dequeue(const struct guest *g, uint16_t ring, struct direct_section *secti
 	uint16_t vring = (uint16_t)(2 * ring + 1), n;
 
 	direct_lend(g->direct, g->vid, vring);
-	n = rte_vhost_dequeue_burst(g->vid, vring, pool, frames, BURST_MAX);
+	n = rte_vhost_dequeue_burst(g->vid, vring, pool, frames,
+		likely(g->registered) ? BURST_MAX : 1);
 	direct_return(g->direct, g->vid, vring, section);
 	return n;
 }

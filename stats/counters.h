@@ -29,6 +29,7 @@
 	_(RUNT, runt, "shorter than an Ethernet header")                                           \
 	_(SOURCE_INVALID, source_invalid, "source MAC is no unicast address, guest not registered") \
 	_(MAC_TAKEN, mac_taken, "source MAC is registered to another guest")                       \
+	_(NIC_REFUSED, nic_refused, "the NIC refused the source MAC a moment ago")                 \
 	_(TO_SELF, to_self, "destination MAC is the sender's own")                                 \
 	_(NO_DESTINATION, no_destination, "nobody has the destination MAC and there is no uplink") \
 	_(GUEST_FULL, guest_full, "receive ring of the destination guest is full")                 \

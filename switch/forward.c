@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+
 #include <rte_branch_prediction.h>
 #include <rte_ether.h>
 
@@ -96,7 +98,10 @@ flood(struct worker *w, struct guest *from, struct rte_mbuf *m)
 	to_uplink(w, from->id, from->vlan, copy);
 }
 
-/* Decide on frames of a registered guest that have the same destination; owner is who has it. */
+/*
+ * Decide on frames of a registered guest that have the same destination; owner is who has it. One whose
+ * filter does not stand yet cannot be reached by way of the NIC: its frames take the short way.
+ */
 static void
 switch_run(struct worker *w, struct guest *from, uint16_t owner, struct rte_mbuf **frames,
 	uint16_t n)
@@ -109,8 +114,9 @@ switch_run(struct worker *w, struct guest *from, uint16_t owner, struct rte_mbuf
 			drop_from_guest(w, from->id, TX_DROP_TO_SELF, frames[i]);
 		return;
 	}
-	to = guests_find(w->sw->guests, owner);
-	if (likely(to != NULL && w->sw->cfg->vm2vm == VM2VM_SOFTWARE)) {
+	to = guests_get(w->sw->guests, owner);
+	if (likely(to != NULL && (w->sw->cfg->vm2vm == VM2VM_SOFTWARE ||
+			!guest_is_registered(to)))) {
 		for (i = 0; i < n; i++)
 			output_to_guest(w, to, frames[i]);
 	} else if (unlikely(rte_is_multicast_ether_addr(&ether(frames[0])->dst_addr))) {
@@ -146,24 +152,44 @@ sift(struct worker *w, const struct guest *g, struct rte_mbuf **frames, uint16_t
 	return kept;
 }
 
-/* Returns whether the guest is registered now; if not, the burst is counted and freed. */
+/*
+ * The first frame of a guest. Returns whether the guest is registered now; if not, the frame waits, or
+ * is counted and freed.
+ */
 static bool
-learn(struct worker *w, struct guest *g, struct rte_mbuf **frames, uint16_t *n)
+learn(struct worker *w, struct guest *g, struct rte_mbuf *m)
 {
-	uint16_t i, j;
-	int ret;
-
-	for (i = 0; i < *n; i++) {
-		ret = guests_learn(w->sw->guests, g, &ether(frames[i])->src_addr);
-		if (ret == 0)
-			break;
-		drop_from_guest(w, g->id,
-			ret == -EINVAL ? TX_DROP_SOURCE_INVALID : TX_DROP_MAC_TAKEN, frames[i]);
+	switch (guests_learn(w->sw->guests, g, &ether(m)->src_addr)) {
+	case 0:
+		return true;
+	case -EINPROGRESS:
+		g->first = m;
+		return false;
+	case -EINVAL:
+		drop_from_guest(w, g->id, TX_DROP_SOURCE_INVALID, m);
+		return false;
+	case -EAGAIN:
+		drop_from_guest(w, g->id, TX_DROP_NIC_REFUSED, m);
+		return false;
+	default:
+		drop_from_guest(w, g->id, TX_DROP_MAC_TAKEN, m);
+		return false;
 	}
-	for (j = i; j < *n; j++)
-		frames[j - i] = frames[j];
-	*n = (uint16_t)(*n - i);
-	return g->registered;
+}
+
+bool
+forward_first(struct worker *w, struct guest *g)
+{
+	struct rte_mbuf *m = g->first;
+
+	if (guest_is_pending(g))
+		return false;
+	g->first = NULL;
+	if (g->registered)
+		forward_from_guest(w, g, &m, 1);
+	else
+		drop_from_guest(w, g->id, TX_DROP_NIC_REFUSED, m);
+	return true;
 }
 
 void
@@ -174,7 +200,7 @@ forward_from_guest(struct worker *w, struct guest *g, struct rte_mbuf **frames, 
 	uint16_t i, end;
 
 	n = sift(w, g, frames, n);
-	if (unlikely(!g->registered) && !learn(w, g, frames, &n))
+	if (unlikely(!g->registered) && (n == 0 || !learn(w, g, frames[0])))
 		return;
 	if (w->sw->cfg->vm2vm == VM2VM_UPLINK) {
 		for (i = 0; i < n; i++)

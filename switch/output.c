@@ -484,7 +484,7 @@ forget_senders(const struct worker *w, struct batch *b)
 
 	for (i = 0; i < b->n; i++) {
 		if (b->frame[i]->port < GUEST_MAX &&
-				guests_find(w->sw->guests, b->frame[i]->port) == NULL)
+				guests_get(w->sw->guests, b->frame[i]->port) == NULL)
 			b->frame[i]->port = FROM_GONE;
 	}
 }
@@ -496,7 +496,7 @@ output_resume(struct worker *w)
 
 	for (i = 0; i < w->n_dirty; i++) {
 		struct batch *b = &w->to_guest[w->dirty[i]];
-		struct guest *g = guests_find(w->sw->guests, w->dirty[i]);
+		struct guest *g = guests_get(w->sw->guests, w->dirty[i]);
 
 		forget_senders(w, b);
 		if (g == NULL || g->serial != b->serial) {

@@ -25,6 +25,8 @@ poll_guest(struct worker *w, struct guest *g)
 	bool ordinary;
 	uint16_t ring, n;
 
+	if (unlikely(g->first != NULL) && !forward_first(w, g))
+		return 0;
 	FOREACH_RING(ring, g->rings->tx) {
 		moved += direct_poll(w, g, ring, &ordinary);
 		if (!ordinary)

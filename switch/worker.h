@@ -121,8 +121,16 @@ int worker_run(void *arg);
 
 /** @name forward.c: where a burst goes. Worker. The frames are used up. */
 /**@{*/
-/** @param g the guest that sent them, which is one of this worker's */
+/** @param g the guest that sent them, which is one of this worker's; of one that is not registered, one */
 void forward_from_guest(struct worker *w, struct guest *g, struct rte_mbuf **frames, uint16_t n);
+
+/**
+ * Go on with the frame of a guest that has waited for its filter.
+ *
+ * @param g a guest of this worker's, with a frame in first
+ * @return false if the frame still waits: the guest is not to be polled
+ */
+bool forward_first(struct worker *w, struct guest *g);
 
 /** @param pool_guest device id of the guest whose pool they came from, or GUEST_MAX: of none */
 void forward_from_uplink(struct worker *w, uint16_t pool_guest, struct rte_mbuf **frames,

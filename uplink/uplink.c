@@ -314,7 +314,7 @@ uplink_admit(struct uplink *up, uint16_t guest, uint64_t key)
 {
 	struct rte_ether_addr mac;
 
-	if (!up->present || up->steering->admit == NULL)
+	if (!uplink_has_filters(up))
 		return 0;
 	fdb_key_to_mac(key, &mac);
 	return up->steering->admit(up, guest, &mac);

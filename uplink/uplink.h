@@ -137,12 +137,23 @@ int uplink_start(struct uplink *up, struct uplink_plan *plan, const struct confi
 void uplink_close(struct uplink *up);
 
 /**
+ * Whether the NIC has to be given a guest's MAC before frames for it come in. Any thread.
+ *
+ * @param up the uplink
+ */
+static inline bool
+uplink_has_filters(const struct uplink *up)
+{
+	return up->present && up->steering->admit != NULL;
+}
+
+/**
  * Have frames for a guest's MAC and VLAN come in. Under the guest table's mutex.
  *
  * @param up the uplink
  * @param guest device id
  * @param mac key of its MAC, see fdb_key()
- * @return 0 or a negative errno
+ * @return 0; -EADDRINUSE if the address is the NIC's own, or another negative errno
  */
 int uplink_admit(struct uplink *up, uint16_t guest, uint64_t mac);
 

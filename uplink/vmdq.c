@@ -131,8 +131,14 @@ vmdq_started(struct uplink *up)
 int
 vmdq_admit(struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac)
 {
-	struct rte_ether_addr copy = *mac;
+	struct rte_ether_addr copy = *mac, own;
+	int ret = rte_eth_macaddr_get(up->port, &own);
 
+	if (ret < 0)
+		return ret;
+	/* A pool can be added to its filter, but never be removed again: ethdev keeps address 0. */
+	if (rte_is_same_ether_addr(mac, &own))
+		return -EADDRINUSE;
 	return rte_eth_dev_mac_addr_add(up->port, &copy, (uint32_t)up->first_pool + guest);
 }
 

@@ -255,6 +255,97 @@ def test_loopback_not_for_oneself_and_broadcast_once(wire, guests):
         a.quiet(0)
 
 
+class Answering(threading.Thread):
+    """Answers at once whatever receive() returns, until it is stopped."""
+
+    def __init__(self, receive, answer):
+        super().__init__(daemon=True)
+        self.receive, self.answer, self.ended = receive, answer, False
+        self.start()
+
+    def run(self):
+        while not self.ended:
+            for frame in self.receive():
+                self.answer(frame)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.ended = True
+        self.join()
+
+
+def newcomers(s, guests, n):
+    """Guests one after the other; each is gone before the next comes, and has the same id."""
+    for i in range(n):
+        before = len(s.guests())
+        g = guests(s, mac=f"02:00:00:00:0d:{i:02x}")
+        yield g
+        g.close()
+        s.wait_guests(before)
+
+
+def test_the_first_answer_of_a_neighbour_comes_by_loopback(wire, guests):
+    with wire.switch("--vm2vm", "2") as s:
+        a = guests(s)
+        wire.open()
+        introduce(a)
+        wire.recv(1)
+        with Answering(a.poll, lambda f: a.send([a.frame(f[6:12].hex(":"), b"answer")])):
+            for g in newcomers(s, guests, 25):
+                hello = g.frame(BROADCAST, b"hello")
+                g.send([hello])
+                assert g.recv(1)[0][:20] == g.mac + a.mac + b"\x88\xb5answer"
+                assert wire.recv(1) == [tagged(hello, 1001)]
+        wire.quiet()
+
+
+@pytest.mark.parametrize("options", [(), ("--dcb", "4"), ("--vm2vm", "0")], ids=str)
+def test_the_first_answer_from_outside_arrives(wire, guests, options):
+    def hear():
+        try:
+            return wire.recv(1, 0.1)
+        except TimeoutError:
+            return []
+
+    with wire.switch(*options) as s:
+        wire.open()
+        with Answering(hear, lambda f: wire.send(
+                tagged(f[6:12] + f[:6].replace(b"\xff", b"\x02") + f[16:], 1000))):
+            for g in newcomers(s, guests, 25):
+                g.send([g.frame(dst, b"hello") for dst in (BROADCAST, OUTSIDE)])
+                assert len(g.recv(2)) == 2
+                assert consistent(s.stats(0))["tx_total"] == 2
+
+
+def test_the_cards_own_address_is_for_no_guest(wire, guests):
+    own = OWN[4:]
+    with wire.switch() as s:
+        a = guests(s, mac=":".join(own[i:i + 2] for i in range(0, 12, 2)))
+        wire.open()
+        before = s.telemetry("/nic82599/filters")
+        a.send([a.frame(OUTSIDE, b"one"), a.frame(OUTSIDE, b"two")])
+        s.wait_log("refused by the NIC: it is the NIC's own")
+        wait_for(lambda: s.stats(0)["tx_drop_nic_refused"] == 2, what="drops")
+        assert consistent(s.stats(0))["tx_total"] == 2 and s.guests()["0"]["state"] == "refused"
+        wire.quiet(0.1)
+        assert not s.telemetry("/vhost_switch/fdb")
+        assert not s.has("registered")
+        assert s.telemetry("/nic82599/filters") == before
+
+        # with another address it is served
+        def registered():
+            a.send([a.frame(OUTSIDE, b"me", src=bytes.fromhex("020000000e01"))])
+            return s.guests()["0"]["state"] == "registered"
+
+        wait_for(registered, what="the other address registered")
+        assert filters(s) == {"020000000e01": 1}
+        a.close()
+        s.wait_guests(0)
+        assert s.telemetry("/nic82599/filters") == before
+
+
 def test_no_loopback_unless_asked_for(wire, guests):
     with wire.switch() as s:
         a, b = guests(s, 2)
