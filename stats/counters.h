@@ -50,7 +50,7 @@
 /** Why a frame from the NIC reached no guest. */
 #define FOREACH_UPLINK_DROP(_)                                                                     \
 	_(RUNT, runt, "shorter than an Ethernet header")                                           \
-	_(UNTAGGED, untagged, "no VLAN tag, so for no guest")                                      \
+	_(UNTAGGED, untagged, "no VLAN tag, or a priority tag, so for no guest")                   \
 	_(NO_GUEST, no_guest, "VLAN tag of no registered guest")                                   \
 	_(WRONG_MAC, wrong_mac, "unicast for a MAC that is not of the VLAN's guest")               \
 	_(WRONG_POOL, wrong_pool, "the NIC put it in the pool of another guest")                   \

@@ -21,11 +21,11 @@ is_runt(const struct rte_mbuf *m)
 }
 
 /*
- * Send a frame to the NIC. vid is the tag that an untagged frame gets, and with --vm2vm 2 a
- * tagged one too: it decides where the NIC's switch puts the frame.
+ * Send a frame to the NIC. vlan is what a frame without a VLAN gets, and with --vm2vm 2 a frame with
+ * one too: it decides where the NIC's switch puts the frame. A priority tag names no VLAN.
  */
 static void
-to_uplink(struct worker *w, uint16_t sender, uint16_t vid, struct rte_mbuf *m)
+to_uplink(struct worker *w, uint16_t sender, uint16_t vlan, struct rte_mbuf *m)
 {
 	struct uplink *up = w->sw->uplink;
 
@@ -34,12 +34,12 @@ to_uplink(struct worker *w, uint16_t sender, uint16_t vid, struct rte_mbuf *m)
 		return;
 	}
 	if (!vlan_in_frame(m)) {
-		if (vlan_insert(&m, vid, up->vlan_insert_hw) < 0) {
+		if (vlan_insert(&m, vlan, up->vlan_insert_hw) < 0) {
 			drop_from_guest(w, sender, TX_DROP_NO_MBUF, m);
 			return;
 		}
-	} else if (w->sw->cfg->vm2vm == VM2VM_HARDWARE) {
-		vlan_replace(m, vid);
+	} else if (w->sw->cfg->vm2vm == VM2VM_HARDWARE || vlan_is_priority_tag(m)) {
+		vlan_replace(m, vlan);
 	}
 	output_to_uplink(w, m);
 }
@@ -228,7 +228,7 @@ guest_of(struct worker *w, const struct rte_mbuf *m, uint16_t pool_guest, enum u
 		*why = UPLINK_DROP_RUNT;
 		return NULL;
 	}
-	if (!vlan_of_received(m, &tci)) {
+	if (!vlan_of_received(m, &tci) || (tci & VLAN_VID_MASK) == 0) {
 		*why = UPLINK_DROP_UNTAGGED;
 		return NULL;
 	}

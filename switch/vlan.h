@@ -40,6 +40,17 @@ vlan_header(const struct rte_mbuf *m)
 }
 
 /**
+ * Is the frame's tag a priority tag, which has VLAN 0 and names none (IEEE 802.1Q-2018, 9.6)?
+ *
+ * @param m a frame for which vlan_in_frame() holds
+ */
+static inline bool
+vlan_is_priority_tag(const struct rte_mbuf *m)
+{
+	return !(vlan_header(m)->vlan_tci & RTE_BE16(VLAN_VID_MASK));
+}
+
+/**
  * Read the tag of a frame that a NIC received.
  *
  * @param m a frame of at least an Ethernet header in its first segment

@@ -14,7 +14,10 @@ BROADCAST = "ff:ff:ff:ff:ff:ff"
 OUTSIDE = "02:00:00:00:ee:01"
 
 
-@pytest.fixture(params=["af_packet", "tap", "pcap", "82599"])
+KINDS = ["af_packet", "tap", "pcap", "82599"]
+
+
+@pytest.fixture(params=KINDS)
 def wire(request):
     with Wire(request.param) as w:
         yield w
@@ -104,6 +107,40 @@ def test_vm2vm_0_sends_everything_to_the_nic(wire, guests):
         a.send(frames)
         assert wire.recv(3) == [tagged(f, 1000) for f in frames]
         b.quiet()
+
+
+@pytest.mark.parametrize("wire,mode", [
+    *((kind, mode) for kind in KINDS for mode in ("0", "1")), ("82599", "2")], indirect=["wire"])
+def test_a_priority_tag_names_no_vlan(wire, guests, mode):
+    with wire.switch("--vm2vm", mode) as s:
+        a, b = guests(s, 2)
+        wire.open()
+        introduce(a, b)
+        wire.recv(2)
+        # out: the guest's VLAN, and the priority and drop eligibility that it asked for
+        tcis = [priority << 13 | dei << 12 for priority in range(8) for dei in (0, 1)]
+        for dst in (OUTSIDE, BROADCAST):
+            b.send([b.frame(dst, b"priority", vlan=tci) for tci in tcis])
+            assert wire.recv(16) == [b.frame(dst, b"priority", vlan=tci | 1001) for tci in tcis]
+        if mode == "1":  # between guests the frame is left as it is
+            assert a.recv(16) == [b.frame(BROADCAST, b"priority", vlan=tci) for tci in tcis]
+        a.poll()
+        # a tag behind the priority tag is payload
+        inner = b.frame(OUTSIDE, b"inner", vlan=7)
+        b.send([tagged(inner, 5 << 13)])
+        wire.ETH_TEST = 0x8100
+        assert wire.recv(1) == [tagged(inner, 5 << 13 | 1001)]
+        del wire.ETH_TEST
+        # in: it belongs to no guest
+        before = s.telemetry("/vhost_switch/port")
+        for dst in (None, BROADCAST):
+            wire.send(to_guest(a, b"priority", 5 << 13, dst)[0])
+        wire.send(to_guest(a, b"end", 1000 | 5 << 13)[0])
+        assert a.recv(1) == [to_guest(a, b"end", None)[1]]
+        if wire.kind != "82599":  # which drops these itself
+            after = s.telemetry("/vhost_switch/port")
+            assert after["rx_drop_untagged"] - before["rx_drop_untagged"] >= 2
+            assert after["rx_drop_no_guest"] == before["rx_drop_no_guest"]
 
 
 def test_order_and_counts_under_load(veth, guests):
