@@ -91,6 +91,30 @@ $(FUZZ): tests/unit/fuzz_direct.c $(filter-out $(BUILD)/asan-obj/main.o,$(SRCS:%
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(ASAN_FLAGS) $(FUZZ_WRAPS:%=-Wl,--wrap=rte_vhost_%) \
 		$(LDFLAGS) -o $@ $^ $(DPDK_LIBS) $(CUSE_LIBS)
 
+# The trap of the model's registers: a test without DPDK. What compilers make of accesses is compiled
+# in many ways, also by clang where there is one.
+REGISTER_FORMS := gcc,O1,x86-64 gcc,O2,x86-64 gcc,O3,x86-64 gcc,Os,x86-64 gcc,O2,x86-64-v3 \
+	gcc,O2,x86-64-v4 gcc,O2,x86-64,movdiri folded,O2,x86-64 folded,O3,x86-64-v3 folded,Os,x86-64
+ifneq ($(shell command -v clang),)
+REGISTER_FORMS += clang,O1,x86-64 clang,O2,x86-64 clang,O3,x86-64-v3 clang,Os,x86-64-v3 \
+	clang,O2,x86-64,movdiri
+endif
+REGISTER_FORM_OBJS := $(REGISTER_FORMS:%=$(BUILD)/unit/forms/%.o)
+MMIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(WARNINGS) -g -MMD -MP
+comma := ,
+word_of = $(word $(1),$(subst $(comma), ,$(2)))
+
+$(BUILD)/unit/test_mmio: tests/unit/test_mmio.c $(REGISTER_FORM_OBJS) tests/nic82599/mmio.c \
+		tests/nic82599/instruction.c
+	$(Q)echo "  CC      $@"; $(CC) $(MMIO_CFLAGS) -O1 $(LDFLAGS) -o $@ $^ -lcmocka -pthread
+
+$(BUILD)/unit/forms/%.o: tests/unit/register_forms.c tests/unit/register_forms.h Makefile
+	@mkdir -p $(@D)
+	$(Q)$(if $(filter clang,$(call word_of,1,$*)),clang,$(CC)) $(filter-out -MMD -MP,$(MMIO_CFLAGS)) \
+		-$(call word_of,2,$*) -march=$(call word_of,3,$*) $(addprefix -m,$(call word_of,4,$*)) \
+		-fno-strict-aliasing -Wno-error -DACCESS=$(if $(filter folded,$(call word_of,1,$*)),,volatile) \
+		-DCOMPILED='"$*"' -DNEEDS='"$(call word_of,3,$*)"' -c -o $@ $<
+
 $(BUILD)/unit/%: tests/unit/%.c $(filter-out $(BUILD)/obj/main.o,$(SRCS:%.c=$(BUILD)/obj/%.o))
 	@mkdir -p $(@D)
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(DPDK_LIBS) $(CUSE_LIBS) -lcmocka

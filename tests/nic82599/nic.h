@@ -10,7 +10,7 @@
  * "(driver)" is not taken from it, but from what DPDK's ixgbe PMD waits for.
  *
  * The register file is an array; every register has a row in registers.h with what happens when
- * it is read and written. mmio.c calls nic_read() and nic_write() for each access of the driver, so
+ * it is read and written. nic_read() and nic_write() are called for each access of the driver, so
  * an access is an event, as on the bus: a counter clears when it is read, a write to a tail
  * register has sent the frames when it returns.
  *
@@ -136,13 +136,6 @@ void count_queue_received(struct nic *nic, unsigned int queue, size_t len);
 void count_queue_sent(struct nic *nic, unsigned int queue, size_t len);
 void count_queue_dropped(struct nic *nic, unsigned int queue);
 void count_missed(struct nic *nic, unsigned int tc);
-/**@}*/
-
-/** @name mmio.c: how the driver gets here */
-/**@{*/
-/** Map a BAR whose every access comes to nic_read() and nic_write(). NULL on failure. */
-void *mmio_map(struct nic *nic);
-void mmio_unmap(void);
 /**@}*/
 
 /** A register by its name in registers.h, i-th of its kind. */

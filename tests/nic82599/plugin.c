@@ -28,6 +28,7 @@
 #include <rte_mbuf.h>
 #include <rte_telemetry.h>
 
+#include "mmio.h"
 #include "nic.h"
 
 #define BURST 32
@@ -182,9 +183,22 @@ find_ixgbe(struct rte_bus *pci)
 	return NULL;
 }
 
+static uint32_t
+read_bar(void *nic, uint32_t offset)
+{
+	return nic_read(nic, offset);
+}
+
+static void
+write_bar(void *nic, uint32_t offset, uint32_t value)
+{
+	nic_write(nic, offset, value);
+}
+
 static int
 plug_in(struct rte_bus *bus, struct rte_pci_driver *driver)
 {
+	const struct mmio_bus registers = { read_bar, write_bar, &card.nic };
 	struct rte_pci_device *pci = &card.pci;
 	int ret;
 
@@ -200,7 +214,7 @@ plug_in(struct rte_bus *bus, struct rte_pci_driver *driver)
 	pci->device.driver = &driver->driver;
 	pci->driver = driver;
 	pci->kdrv = RTE_PCI_KDRV_UIO_GENERIC;
-	pci->mem_resource[0].addr = mmio_map(&card.nic);
+	pci->mem_resource[0].addr = mmio_map(&registers, NIC_BAR_LEN);
 	pci->mem_resource[0].len = NIC_BAR_LEN;
 	pci->intr_handle = rte_intr_instance_alloc(RTE_INTR_INSTANCE_F_PRIVATE);
 	if (pci->mem_resource[0].addr == NULL || pci->intr_handle == NULL)
