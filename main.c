@@ -7,11 +7,9 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -30,7 +28,9 @@
 #include "guest/fault.h"
 #include "guest/guest.h"
 #include "guest/socket.h"
+#include "log/log.h"
 #include "main.h"
+#include "process/process.h"
 #include "stats/stats.h"
 #include "switch/offload.h"
 #include "switch/worker.h"
@@ -39,8 +39,8 @@
 /* mbufs that each lcore's mempool cache may keep; the cache flushes at 1.5 times this. */
 #define MBUF_CACHE 256
 
-/* How often the control loop looks at the NIC's link at least. */
-#define LINK_WATCH_MS 1000
+/* How often the control loop looks at the NIC's link and at what the log has to report, at least. */
+#define WATCH_MS 1000
 
 int log_type_config, log_type_data, log_type_uplink;
 
@@ -67,22 +67,18 @@ register_log_types(void)
 	log_type_uplink = rte_log_register_type_and_pick_level("vhost-switch.uplink", RTE_LOG_INFO);
 }
 
-/*
- * SIGINT and SIGTERM are read from a descriptor by the control loop. Blocked before EAL starts its
- * threads, they interrupt nobody; one that comes during start-up waits until the loop runs.
- */
+/* What comes before anything else, since it is about descriptors and threads that are made later. */
 static int
-catch_signals(void)
+prepare_process(int argc, char **argv)
 {
-	sigset_t set;
+	int ret = process_open_descriptors();
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN); /* --stats into a pipe whose reader has gone */
-	app.signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
-	return app.signal_fd < 0 ? -errno : 0;
+	if (ret < 0)
+		return ret;
+	process_raise_limits();
+	/* Blocked before any thread is there, signals interrupt none, and wait for the control loop. */
+	app.signal_fd = process_catch_signals();
+	return app.signal_fd < 0 ? app.signal_fd : log_open(argc, argv);
 }
 
 static int
@@ -235,18 +231,19 @@ control_run(void *arg)
 	uint64_t ticks;
 
 	for (;;) {
-		if (poll(fds, RTE_DIM(fds), app.uplink.present ? LINK_WATCH_MS : -1) < 0 &&
-				errno != EINTR)
+		if (poll(fds, RTE_DIM(fds), WATCH_MS) < 0 && errno != EINTR)
 			break;
+		log_report();
 		uplink_watch_link(&app.uplink);
 		if (fds[LEARNED].revents & POLLIN)
 			guests_program(&app.guests);
 		if (fds[TIMER].revents & POLLIN &&
 				read(app.timer_fd, &ticks, sizeof(ticks)) == sizeof(ticks))
-			stats_print(&app.stats, stdout);
+			stats_print(&app.stats);
 		if (fds[SIGNAL].revents & POLLIN)
 			break;
 	}
+	process_notify("STOPPING=1");
 	__atomic_store_n(&app.sw.stop, true, __ATOMIC_RELAXED);
 	return arg;
 }
@@ -291,6 +288,25 @@ start_control_thread(pthread_t *thread, const char *name, void *(*run)(void *), 
 }
 #endif
 
+/* Threads that were there before EAL get the CPUs of EAL's control threads, as this one has them. */
+static void *
+move_threads(void *arg)
+{
+	log_move();
+	return arg;
+}
+
+static int
+place_threads(void)
+{
+	pthread_t thread;
+	int ret = start_control_thread(&thread, "place", move_threads, NULL);
+
+	if (ret == 0)
+		pthread_join(thread, NULL);
+	return -ret;
+}
+
 /* Switch until a signal comes. */
 static int
 run(void)
@@ -299,6 +315,9 @@ run(void)
 	unsigned int i;
 	int ret;
 
+	process_ignore_others();
+	log_limit_all();
+	process_notify("READY=1");
 	if (app.workers[0]->lcore == rte_get_main_lcore()) {
 		ret = start_control_thread(&control, "control", control_run, NULL);
 		if (ret != 0)
@@ -396,6 +415,8 @@ main(int argc, char **argv)
 	int split = options_find(argc, argv);
 	int ret;
 
+	if (prepare_process(argc, argv) < 0)
+		return EXIT_FAILURE;
 	if (wants_help(split, argv)) {
 		options_usage(stdout, argv[0]);
 		return EXIT_SUCCESS;
@@ -411,8 +432,7 @@ main(int argc, char **argv)
 		options_usage(stdout, argv[0]);
 		return EXIT_SUCCESS;
 	}
-	if (ret < 0 || cuse_prepare(&app.cfg) < 0 || sockets_check(&app.cfg) < 0 ||
-			catch_signals() < 0)
+	if (ret < 0 || cuse_prepare(&app.cfg) < 0 || sockets_check(&app.cfg) < 0)
 		return EXIT_FAILURE;
 
 	register_log_types();
@@ -426,11 +446,15 @@ main(int argc, char **argv)
 		RTE_LOG(INFO, CONFIG, "no capture by dpdk-dumpcap: %s\n", rte_strerror(rte_errno));
 	ret = fault_init();
 	if (ret == 0)
-		ret = start();
+		ret = place_threads();
 	if (ret == 0)
+		ret = start();
+	if (ret == 0) {
 		ret = run();
-	else
+	} else {
+		process_lacks_descriptors(-ret);
 		RTE_LOG(ERR, CONFIG, "not started: %s\n", strerror(-ret));
+	}
 	if (tear_down() < 0)
 		ret = -EBUSY;
 	rte_pdump_uninit();

@@ -12,6 +12,7 @@
 
 #include "guest/fault.h"
 #include "guest/vhost_user.h"
+#include "log/log.h"
 
 struct mapping {
 	uint8_t *at;
@@ -78,6 +79,7 @@ on_sigbus(int sig, siginfo_t *info, void *context)
 		errno = saved;
 		return;
 	}
+	log_drain();
 	signal(sig, SIG_DFL);
 	raise(sig);
 }

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
+#include "log/log.h"
 #include "stats/stats.h"
 
 void
@@ -43,14 +46,20 @@ print_guest(const struct stats_source *src, uint16_t id, FILE *out)
 }
 
 void
-stats_print(const struct stats_source *src, FILE *out)
+stats_print(const struct stats_source *src)
 {
+	char *text = NULL;
+	size_t len = 0;
 	uint16_t id;
+	FILE *out;
 
-	if (isatty(fileno(out))) {
-		stats_screen(src, fileno(out));
+	if (isatty(STDOUT_FILENO)) {
+		stats_screen(src);
 		return;
 	}
+	out = open_memstream(&text, &len);
+	if (out == NULL)
+		return;
 	fprintf(out, "Device statistics =====================================\n");
 	pthread_mutex_lock(&src->guests->mutex);
 	for (id = 0; id < GUEST_MAX; id++) {
@@ -59,5 +68,7 @@ stats_print(const struct stats_source *src, FILE *out)
 	}
 	pthread_mutex_unlock(&src->guests->mutex);
 	fprintf(out, "=======================================================\n");
-	fflush(out);
+	fclose(out);
+	log_statistics(text, len, false);
+	free(text);
 }

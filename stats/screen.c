@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <rte_cycles.h>
 
+#include "log/log.h"
 #include "stats/stats.h"
 #include "switch/direct.h"
 
@@ -199,16 +201,16 @@ draw_guests(struct screen *s, const struct stats_source *src, double seconds)
 }
 
 void
-stats_screen(const struct stats_source *src, int fd)
+stats_screen(const struct stats_source *src)
 {
 	uint64_t now = rte_rdtsc();
 	double seconds = last.when > 0 ? (double)(now - last.when) / (double)rte_get_tsc_hz() : 0;
 	struct winsize size = { 0 };
 	struct screen s = { .columns = COLUMNS, .lines = LINES };
 	char *text = NULL;
-	size_t len = 0, done = 0;
+	size_t len = 0;
 
-	if (ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 0) {
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 0) {
 		s.columns = size.ws_col;
 		s.lines = size.ws_row;
 	}
@@ -227,13 +229,6 @@ stats_screen(const struct stats_source *src, int fd)
 	fputs("\033[J", s.out); /* and what was below */
 	fclose(s.out);
 	last.when = now;
-	/* In one piece: no flicker. */
-	while (done < len) {
-		ssize_t n = write(fd, text + done, len - done);
-
-		if (n <= 0)
-			break;
-		done += (size_t)n;
-	}
+	log_statistics(text, len, true); /* in one piece: no flicker */
 	free(text);
 }

@@ -10,8 +10,6 @@
  * counters are read while workers write them.
  */
 
-#include <stdio.h>
-
 #include "switch/worker.h"
 
 /** What there is to show. */
@@ -25,21 +23,20 @@ struct stats_source {
 };
 
 /**
- * Print the table of --stats. Control loop.
+ * Print the table of --stats to stdout, or stats_screen() where that is a terminal. Called by the
+ * control loop, which does not wait for a reader.
  *
  * @param src what to show
- * @param out where to; a terminal gets stats_screen(), anything else no control codes
  */
-void stats_print(const struct stats_source *src, FILE *out);
+void stats_print(const struct stats_source *src);
 
 /**
  * Draw the screen of --stats over the one before: rates beside totals, reasons of drops, what the
- * workers do; as wide and as high as the terminal. Control loop.
+ * workers do; as wide and as high as the terminal that stdout is. Called by the control loop.
  *
  * @param src what to show
- * @param fd a terminal
  */
-void stats_screen(const struct stats_source *src, int fd);
+void stats_screen(const struct stats_source *src);
 
 /**
  * Add up a guest's counters. Any thread.

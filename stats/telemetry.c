@@ -5,6 +5,7 @@
 #include <rte_telemetry.h>
 #include <rte_version.h>
 
+#include "log/log.h"
 #include "stats/stats.h"
 #include "switch/direct.h"
 
@@ -304,6 +305,23 @@ answer_mirror(const char *params, struct rte_tel_data *d)
 	return 0;
 }
 
+static int
+answer_log(const char *params, struct rte_tel_data *d)
+{
+	struct log_counters sum;
+
+	RTE_SET_USED(params);
+	log_count(&sum);
+	rte_tel_data_start_dict(d);
+	add_number(d, "lines", sum.lines);
+	add_number(d, "lines_lost", sum.lines_lost);
+	add_number(d, "lines_suppressed", sum.lines_suppressed);
+	add_number(d, "syslog_lost", sum.syslog_lost);
+	add_number(d, "statistics", sum.blocks);
+	add_number(d, "statistics_lost", sum.blocks_lost);
+	return 0;
+}
+
 static const struct {
 	const char *command, *help;
 	int (*answer)(const char *params, struct rte_tel_data *d);
@@ -318,6 +336,7 @@ static const struct {
 	{ "/vhost_switch/workers", "What the workers do", answer_workers },
 	{ "/vhost_switch/mirror", "The mirror port. Parameter: device id to mirror, or off; optional",
 	  answer_mirror },
+	{ "/vhost_switch/log", "What became of log lines and statistics", answer_log },
 };
 
 static int

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,6 +8,7 @@
 #include <rte_ethdev.h>
 #include <rte_pmd_ixgbe.h>
 
+#include "process/process.h"
 #include "switch/fdb.h"
 #include "uplink/vmdq.h"
 
@@ -230,16 +230,6 @@ look_at_link(struct uplink *up)
 	return mbps > 0;
 }
 
-/* SIGINT and SIGTERM are blocked, and read once the switch runs. */
-static bool
-is_to_end(void)
-{
-	sigset_t pending;
-
-	sigpending(&pending);
-	return sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1;
-}
-
 /* Without a link the switch starts all the same: guests may talk, and the link may come. */
 static void
 wait_for_link(struct uplink *up)
@@ -249,7 +239,7 @@ wait_for_link(struct uplink *up)
 	if (look_at_link(up))
 		return;
 	RTE_LOG(INFO, UPLINK, "port %u: waiting for link, up to %u s\n", up->port, LINK_WAIT_S);
-	for (tenths = 0; tenths < 10 * LINK_WAIT_S && !is_to_end(); tenths++) {
+	for (tenths = 0; tenths < 10 * LINK_WAIT_S && !process_is_to_end(); tenths++) {
 		usleep(100 * 1000);
 		if (look_at_link(up))
 			return;
