@@ -12,6 +12,9 @@ median and quartiles.
 Modes: "sustained" has virtio_user ports on one lcore (bench/generator.c), where guests and switch
 share the work; "packed" the same with packed virtqueues; "latency" one frame at a time between two
 of them; "drain" guests that cost next to nothing (bench/drain.c), so that the switch is measured.
+"chain" and "indirect" are "drain" with frames of two descriptors, as Linux sends them, and "flood" has
+one guest that broadcasts to all others. "uplink-down" and "uplink-up" are "sustained" with a wire at
+the NIC side (a net_vhost port) that sends to the guests, or that they send to.
 Peer "other" is the build of vhost-switch that OTHER_SWITCH names.
 """
 
@@ -35,6 +38,12 @@ SWITCH_CPU, GUEST_CPU = cpus()
 HUGEPAGES = 1400
 
 
+# Modes of bench/drain.c, and the shape of their frames.
+DRAIN = {"drain": "plain", "chain": "chain", "indirect": "indirect", "flood": "flood"}
+
+F_INDIRECT = 1 << 28  # VIRTIO_F_INDIRECT_DESC
+
+
 def eal(prefix, lcores, memory=256):
     return ["--lcores", lcores, "--in-memory", "--single-file-segments", "--no-pci",
             "--no-telemetry", "--file-prefix", prefix, "-m", str(memory)]
@@ -43,11 +52,14 @@ def eal(prefix, lcores, memory=256):
 class Switch:
     """A switch under measurement and the guests that hang on it."""
 
+    keeps_tags = False  # what it does to frames between guests and wire
+
     def __init__(self, mode, size, guests):
         self.dir = tempfile.mkdtemp(prefix="bench-")
         self.procs, self.connected = [], []
+        self.wire = os.path.join(self.dir, "wire") if mode.startswith("uplink") else None
         self.start(guests)
-        self.guests = (self.drain if mode == "drain" else self.generator)(mode, size, guests)
+        self.guests = (self.drain if mode in DRAIN else self.generator)(mode, size, guests)
         self.stop()
 
     def spawn(self, args, **kw):
@@ -75,11 +87,13 @@ class Switch:
     def drain(self, mode, size, guests):
         """Guests whose rings bench/drain.c writes; this process holds their connections."""
         proc = self.ready(self.spawn(["taskset", "-c", str(GUEST_CPU),
-                                      os.path.join(ROOT, "build/bench/drain"), str(size)],
+                                      os.path.join(ROOT, "build/bench/drain"), str(size),
+                                      DRAIN[mode]],
                                      stdout=subprocess.PIPE))
         for i, path in enumerate(self.sockets(guests)):
             mac = f"02:00:00:00:00:{i:02x}"
-            g = Guest(path, mac, huge=True, timeout=20)
+            g = Guest(path, mac, huge=True, timeout=20,
+                      features=F_INDIRECT if mode == "indirect" else 0)
             self.connected.append(g)
             if i < self.talking(guests):
                 rx, tx = g.rings
@@ -95,11 +109,13 @@ class Switch:
     def generator(self, mode, size, guests):
         args = [os.path.join(ROOT, "build/bench/generator"),
                 *eal(f"gen-{os.path.basename(self.dir)}", f"0@{GUEST_CPU}")]
-        for i, path in enumerate(self.sockets(guests)):
+        sockets = self.sockets(guests)
+        for i, path in enumerate(sockets + [self.wire] * (self.wire is not None)):
             wait_for(lambda p=path: os.path.exists(p), 20, f"{path}\n{self.log()}")
             args += ["--vdev", f"net_virtio_user{i},path={path},mac=02:00:00:00:00:{i:02x},"
                      f"queue_size=256,mrg_rxbuf=0,in_order=1,packed_vq={int(mode == 'packed')}"]
-        return self.ready(self.spawn([*args, "--", str(size)], stdout=subprocess.PIPE))
+        words = [mode.split("-")[1], *(["wire"] if self.keeps_tags else [])] if self.wire else []
+        return self.ready(self.spawn([*args, "--", str(size), *words], stdout=subprocess.PIPE))
 
     def log(self):
         with open(os.path.join(self.dir, "log"), encoding="utf-8") as f:
@@ -149,7 +165,8 @@ class VhostSwitch(Switch):
     def start(self, guests):
         args = [self.app,
                 *eal(os.path.basename(self.dir), f"0@{GUEST_CPU},1@{SWITCH_CPU}"),
-                "--", "-p", "0x0"]
+                *(["--vdev", f"net_vhost0,iface={self.wire}"] if self.wire else []),
+                "--", "-p", "0x1" if self.wire else "0x0"]
         for path in dict.fromkeys(self.sockets(guests)):
             args += ["--socket-file", path]
         self.pid = self.spawn(args).pid
@@ -157,10 +174,14 @@ class VhostSwitch(Switch):
 
 class Testpmd(Switch):
     name = "testpmd io"
+    keeps_tags = True
+
+    def sockets(self, guests):
+        return super().sockets(1 if self.wire else guests)  # it joins ports in pairs
 
     def start(self, guests):
         args = ["dpdk-testpmd", *eal(os.path.basename(self.dir), f"0@{GUEST_CPU},1@{SWITCH_CPU}")]
-        for i, path in enumerate(self.sockets(guests)):
+        for i, path in enumerate(self.sockets(guests) + [self.wire] * (self.wire is not None)):
             args += ["--vdev", f"net_vhost{i},iface={path}"]
         self.pid = self.spawn([*args, "--", "--nb-cores=1", "--forward-mode=io", "--auto-start",
                                "--total-num-mbufs=32768", "--txd=256", "--rxd=256", "-i"]).pid
@@ -191,7 +212,11 @@ class OpenVSwitch(Switch):
              "--no-telemetry -m 256")
         call(*vsctl, "add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev")
         for i in range(guests):
-            call(*vsctl, "add-port", "br0", f"s{i}", "--", "set", "Interface", f"s{i}",
+            tag = [f"tag={1000 + i}"] if self.wire else []
+            call(*vsctl, "add-port", "br0", f"s{i}", *tag, "--", "set", "Interface", f"s{i}",
+                 "type=dpdkvhostuser")
+        if self.wire:
+            call(*vsctl, "add-port", "br0", "wire", "--", "set", "Interface", "wire",
                  "type=dpdkvhostuser")
         vswitchd = shutil.which("ovs-vswitchd")
         dpdk = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
@@ -266,7 +291,7 @@ def measure(mode, peer_name, n, size, args):
     try:
         ours = (MostlyIdle if peer_name == "idle" else VhostSwitch)(mode, size, n)
         peer = PEERS[peer_name](mode, size, n)
-        head = f"{mode:<10}{peer.name:<13}{n:>6}{size:>6}"
+        head = f"{mode:<12}{peer.name:<13}{n:>6}{size:>6}"
         if mode == "latency":
             (p50, p99), (q50, q99) = latency(ours, peer, args.rounds)
             print(f"{head}{p50 / q50:>7.2f}{'':>23}{f'{p50:.2f}:{q50:.2f}':>11}"
@@ -277,7 +302,7 @@ def measure(mode, peer_name, n, size, args):
               f"{1e9 / rate:>6.1f}", flush=True)
         return (mode, peer.name, n, size, low, mid, high)
     except (AssertionError, OSError, TimeoutError, subprocess.SubprocessError) as e:
-        print(f"{mode:<10}{peer_name:<13}{n:>6}{size:>6}  not measured: {e}", flush=True)
+        print(f"{mode:<12}{peer_name:<13}{n:>6}{size:>6}  not measured: {e}", flush=True)
         return None
     finally:
         for s in (ours, peer):
@@ -301,7 +326,7 @@ def main():
     try:
         print("Ratio of rates (median, quartiles), our rate and time for a frame;"
               " or of latencies, a lone frame in us, ours:peer")
-        print(f"{'mode':<10}{'peer':<13}{'guests':>6}{'bytes':>6}{'ratio':>7}{'quartiles':>11}"
+        print(f"{'mode':<12}{'peer':<13}{'guests':>6}{'bytes':>6}{'ratio':>7}{'quartiles':>11}"
               f"{'Mpps':>6}{'ns':>6}{'median':>11}{'99th':>9}")
         for mode in args.modes.split(","):
             for peer in args.peers.split(","):
