@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <rte_telemetry.h>
 #include <rte_version.h>
@@ -10,21 +12,221 @@
 #include "switch/direct.h"
 
 /*
- * Guests are keys of dictionaries, by device id: one guest with all that is known of it. With a
- * parameter a command shows that guest alone, which always fits one answer.
+ * Guests are keys of dictionaries, by device id: one guest with all that is known of it. With an id
+ * as parameter a command shows that guest alone, which always fits one answer.
+ *
+ * rte_telemetry leaves out what an answer has no room for, and does not tell. So the length of an
+ * answer is added up while it is made, and an answer that would become too long ends with the key
+ * "cut": its value is the parameter that asks for the rest.
  *
  * Older releases of rte_telemetry call unsigned numbers u64, newer ones uint.
  */
 #if RTE_VERSION < RTE_VERSION_NUM(23, 3, 0, 0)
-#define add_number rte_tel_data_add_dict_u64
+#define add_u64 rte_tel_data_add_dict_u64
 #else
-#define add_number rte_tel_data_add_dict_uint
+#define add_u64 rte_tel_data_add_dict_uint
 #endif
+
+/**
+ * Bytes that the entries of an answer may have as JSON. rte_telemetry writes an answer into 16 KiB
+ * (MAX_OUTPUT_LEN in its telemetry.c, from 20.05 to 24.11); of these a command of up to 55 bytes
+ * with its punctuation, and the entry "cut", need less than 128.
+ */
+#define ANSWER_MAX (16 * 1024 - 128)
+
+/** Entries of an answer: one is left for "cut". */
+#define ENTRIES_MAX (RTE_TEL_MAX_DICT_ENTRIES - 1)
+
+#define CUT_PREFIX "from="
 
 static const struct stats_source *source;
 static pthread_mutex_t source_lock = PTHREAD_MUTEX_INITIALIZER;
 
 #define MAC_TEXT_LEN 18
+
+/* A dictionary under construction. */
+struct dict {
+	struct rte_tel_data *data;
+	size_t len; /* bytes that it has as JSON at most */
+	unsigned int entries;
+};
+
+/* What a command was asked for. */
+struct request {
+	bool alone;	    /* one entry, first */
+	unsigned int first; /* number of the first entry */
+};
+
+static void
+dict_start(struct dict *d, struct rte_tel_data *data)
+{
+	*d = (struct dict){ .data = data, .len = strlen("{}") };
+	rte_tel_data_start_dict(data);
+}
+
+static void
+add_number(struct dict *d, const char *key, uint64_t value)
+{
+	char text[24];
+
+	if (add_u64(d->data, key, value) != 0)
+		return;
+	d->entries++;
+	d->len += strlen("\"\":,") + strlen(key) +
+		(size_t)snprintf(text, sizeof(text), "%" PRIu64, value);
+}
+
+/*
+ * rte_telemetry makes no valid JSON of bytes beyond ASCII: it takes them for negative numbers. So they
+ * stand as \xHH in an answer, like bytes that no terminal shows. A text that is too long for
+ * rte_telemetry then ends with dots.
+ */
+static void
+printable(const char *from, char *text, size_t size)
+{
+	size_t len = 0;
+
+	for (; *from != '\0'; from++) {
+		bool plain = *from >= ' ' && *from <= '~';
+
+		if (len + (plain ? 1 : 4) + sizeof("...") > size) {
+			len += (size_t)snprintf(text + len, size - len, "...");
+			break;
+		}
+		len += (size_t)snprintf(text + len, size - len, plain ? "%c" : "\\x%02x",
+			(unsigned char)*from);
+	}
+	text[len] = '\0';
+}
+
+static void
+add_string(struct dict *d, const char *key, const char *value)
+{
+	char text[RTE_TEL_MAX_STRING_LEN];
+	const char *c;
+
+	printable(value, text, sizeof(text));
+	if (rte_tel_data_add_dict_string(d->data, key, text) != 0)
+		return;
+	d->entries++;
+	d->len += strlen("\"\":\"\",") + strlen(key) + strlen(text);
+	for (c = text; *c != '\0'; c++)
+		d->len += *c == '"' || *c == '\\';
+}
+
+/* A parameter: decimal digits and nothing else, of a number below limit. */
+static int
+parse_number(const char *text, unsigned int limit, unsigned int *number)
+{
+	unsigned long value;
+
+	if (text[0] == '\0' || text[strspn(text, "0123456789")] != '\0')
+		return -EINVAL;
+	value = strtoul(text, NULL, 10); /* beyond its range ULONG_MAX */
+	if (value >= limit)
+		return -EINVAL;
+	*number = (unsigned int)value;
+	return 0;
+}
+
+/* rte_telemetry makes no difference between no parameter and one without a character. */
+static bool
+is_given(const char *params)
+{
+	return params != NULL && params[0] != '\0';
+}
+
+/* NUMBER: that one alone; from=NUMBER: the page that begins there; nothing: the first page. */
+static int
+parse_request(const char *params, unsigned int limit, struct request *request)
+{
+	*request = (struct request){ false, 0 };
+	if (!is_given(params))
+		return 0;
+	if (strncmp(params, CUT_PREFIX, strlen(CUT_PREFIX)) == 0)
+		return parse_number(params + strlen(CUT_PREFIX), limit, &request->first);
+	request->alone = true;
+	return parse_number(params, limit, &request->first);
+}
+
+/* The answer ends before this number. */
+static void
+cut(struct dict *d, unsigned int number)
+{
+	char next[24];
+
+	snprintf(next, sizeof(next), CUT_PREFIX "%u", number);
+	add_string(d, "cut", next);
+}
+
+/* Whether there is room for one more entry of so many bytes. If not, the answer ends here. */
+static bool
+has_room(struct dict *d, unsigned int number, size_t len)
+{
+	if (d->len + len <= ANSWER_MAX && d->entries < ENTRIES_MAX)
+		return true;
+	cut(d, number);
+	return false;
+}
+
+/* One more entry, a dictionary by its number. Returns whether there is room for others. */
+static bool
+add_numbered(struct dict *d, unsigned int number, struct rte_tel_data *one, size_t len)
+{
+	char key[12];
+
+	snprintf(key, sizeof(key), "%u", number);
+	len += strlen("\"\":,") + strlen(key);
+	if (!has_room(d, number, len) ||
+			rte_tel_data_add_dict_container(d->data, key, one, 0) != 0) {
+		rte_tel_data_free(one);
+		return false;
+	}
+	d->entries++;
+	d->len += len;
+	return true;
+}
+
+/* Fills in what there is of a number. Returns false when there is nothing. */
+typedef bool (*fill_fn)(unsigned int number, struct dict *d);
+
+/* A dictionary of each number below limit, as many as fit; or what there is of one number. */
+static int
+answer_each(const char *params, struct dict *d, unsigned int limit, fill_fn fill)
+{
+	struct request request;
+	unsigned int i;
+	int ret = parse_request(params, limit, &request);
+	bool room = true;
+
+	if (ret < 0)
+		return ret;
+	pthread_mutex_lock(&source->guests->mutex);
+	if (request.alone)
+		fill(request.first, d);
+	for (i = request.first; i < limit && room && !request.alone; i++) {
+		struct rte_tel_data *data = rte_tel_data_alloc();
+		struct dict one;
+
+		if (data == NULL) {
+			cut(d, i);
+			break;
+		}
+		dict_start(&one, data);
+		if (fill(i, &one))
+			room = add_numbered(d, i, data, one.len);
+		else
+			rte_tel_data_free(data);
+	}
+	pthread_mutex_unlock(&source->guests->mutex);
+	return 0;
+}
+
+static int
+refuse_parameter(const char *params)
+{
+	return is_given(params) ? -EINVAL : 0;
+}
 
 static void
 mac_text(const struct guest *g, char *text)
@@ -46,41 +248,50 @@ count_rings(const uint64_t *words)
 	return n;
 }
 
-static void
-describe_guest(const struct guest *g, struct rte_tel_data *d)
+static bool
+describe_guest(unsigned int id, struct dict *d)
 {
-	bool registered = __atomic_load_n(&g->registered, __ATOMIC_ACQUIRE);
-	enum direct_bar bar = direct_bar_of(g);
+	const struct guest *g = source->guests->by_id[id];
+	enum direct_bar bar;
 	char mac[MAC_TEXT_LEN] = "";
+	bool registered;
 
+	if (g == NULL)
+		return false;
+	bar = direct_bar_of(g);
+	registered = __atomic_load_n(&g->registered, __ATOMIC_ACQUIRE);
 	if (registered)
 		mac_text(g, mac);
-	rte_tel_data_start_dict(d);
-	rte_tel_data_add_dict_string(d, "state",
+	add_string(d, "state",
 		bar == DIRECT_BAR_BROKEN ? "switched off" : registered ? "registered" :
 		g->refused ? "refused" : "ready");
-	rte_tel_data_add_dict_string(d, "mac", mac);
+	add_string(d, "mac", mac);
 	add_number(d, "vlan", g->vlan);
 	add_number(d, "worker", g->worker);
 	add_number(d, "rx_rings", count_rings(g->rings->rx));
 	add_number(d, "tx_rings", count_rings(g->rings->tx));
 	add_number(d, "features", g->features);
-	rte_tel_data_add_dict_string(d, "socket", g->socket);
+	add_string(d, "socket", g->socket);
+	return true;
 }
 
 /* By which path frames from and to a guest are copied, and why not by the direct one. */
-static void
-describe_path(const struct guest *g, struct rte_tel_data *d)
+static bool
+describe_path(unsigned int id, struct dict *d)
 {
-	enum direct_bar bar = direct_bar_of(g);
+	const struct guest *g = source->guests->by_id[id];
+	enum direct_bar bar;
 
-	rte_tel_data_start_dict(d);
-	rte_tel_data_add_dict_string(d, "path", bar == DIRECT_BAR_NONE ? "direct" : "ordinary");
-	rte_tel_data_add_dict_string(d, "reason", direct_bar_text[bar]);
+	if (g == NULL)
+		return false;
+	bar = direct_bar_of(g);
+	add_string(d, "path", bar == DIRECT_BAR_NONE ? "direct" : "ordinary");
+	add_string(d, "reason", direct_bar_text[bar]);
+	return true;
 }
 
 static void
-add_drops(struct rte_tel_data *d, const char *prefix, const struct drop_reason *reason,
+add_drops(struct dict *d, const char *prefix, const struct drop_reason *reason,
 	const uint64_t *count, unsigned int n)
 {
 	char name[RTE_TEL_MAX_STRING_LEN];
@@ -92,15 +303,16 @@ add_drops(struct rte_tel_data *d, const char *prefix, const struct drop_reason *
 	}
 }
 
-static void
-count_guest(const struct guest *g, struct rte_tel_data *d)
+static bool
+count_guest(unsigned int id, struct dict *d)
 {
 	struct guest_counters sum;
 	struct guest_totals t;
 
-	stats_guest(source, g->id, &sum);
+	if (source->guests->by_id[id] == NULL)
+		return false;
+	stats_guest(source, (uint16_t)id, &sum);
 	t = counters_totals(&sum);
-	rte_tel_data_start_dict(d);
 	add_number(d, "tx_total", t.tx_total);
 	add_number(d, "tx_dropped", t.tx_dropped);
 	add_number(d, "tx_successful", t.tx_ok);
@@ -110,114 +322,92 @@ count_guest(const struct guest *g, struct rte_tel_data *d)
 	add_number(d, "rx_successful", t.rx_ok);
 	add_drops(d, "tx_drop_", tx_drop_reason, sum.tx_drop, TX_DROP_MAX);
 	add_drops(d, "rx_drop_", rx_drop_reason, sum.rx_drop, RX_DROP_MAX);
+	return true;
 }
 
-/* Add a dictionary under a number, which is freed where it does not fit. */
-static int
-add_numbered(struct rte_tel_data *d, unsigned int number, struct rte_tel_data *one)
+/* Load is busy_cycles over cycles, of the differences of two answers. */
+static bool
+describe_worker(unsigned int i, struct dict *d)
 {
-	char key[12];
-	int ret;
+	const struct worker *w = source->workers[i];
 
-	snprintf(key, sizeof(key), "%u", number);
-	ret = rte_tel_data_add_dict_container(d, key, one, 0);
-	if (ret < 0)
-		rte_tel_data_free(one);
-	return ret;
-}
-
-/* One dictionary of a guest each, by id; with a parameter that guest's alone. */
-static int
-each_guest(const char *params, struct rte_tel_data *d,
-	void (*fill)(const struct guest *g, struct rte_tel_data *d))
-{
-	struct rte_tel_data *one;
-	unsigned long only = ULONG_MAX;
-	int ret = 0;
-	unsigned int id;
-
-	if (params != NULL && params[0] != '\0') {
-		only = strtoul(params, NULL, 10);
-		if (only >= GUEST_MAX)
-			return -EINVAL;
-	}
-	pthread_mutex_lock(&source->guests->mutex);
-	if (only != ULONG_MAX && source->guests->by_id[only] != NULL)
-		fill(source->guests->by_id[only], d);
-	else
-		rte_tel_data_start_dict(d);
-	for (id = 0; id < GUEST_MAX && only == ULONG_MAX && ret == 0; id++) {
-		if (source->guests->by_id[id] == NULL)
-			continue;
-		one = rte_tel_data_alloc();
-		if (one == NULL) {
-			ret = -ENOMEM;
-			break;
-		}
-		fill(source->guests->by_id[id], one);
-		ret = add_numbered(d, id, one);
-	}
-	pthread_mutex_unlock(&source->guests->mutex);
-	return ret;
+	add_number(d, "lcore", w->lcore);
+	add_number(d, "guests", source->guests->of_worker[i]->n);
+	add_number(d, "rounds", __atomic_load_n(&w->rounds, __ATOMIC_RELAXED));
+	add_number(d, "cycles", __atomic_load_n(&w->cycles, __ATOMIC_RELAXED));
+	add_number(d, "busy_cycles", __atomic_load_n(&w->busy_cycles, __ATOMIC_RELAXED));
+	return true;
 }
 
 static int
-answer_guests(const char *params, struct rte_tel_data *d)
+answer_guests(const char *params, struct dict *d)
 {
-	return each_guest(params, d, describe_guest);
+	return answer_each(params, d, GUEST_MAX, describe_guest);
 }
 
 static int
-answer_stats(const char *params, struct rte_tel_data *d)
+answer_stats(const char *params, struct dict *d)
 {
-	return each_guest(params, d, count_guest);
+	return answer_each(params, d, GUEST_MAX, count_guest);
 }
 
 static int
-answer_paths(const char *params, struct rte_tel_data *d)
+answer_paths(const char *params, struct dict *d)
 {
-	return each_guest(params, d, describe_path);
+	return answer_each(params, d, GUEST_MAX, describe_path);
 }
 
 static int
-answer_fdb(const char *params, struct rte_tel_data *d)
+answer_workers(const char *params, struct dict *d)
 {
+	return answer_each(params, d, source->nb_workers, describe_worker);
+}
+
+/* Entries are MAC addresses and no dictionaries, alone too. */
+static int
+answer_fdb(const char *params, struct dict *d)
+{
+	struct request request;
 	const struct guest *g;
-	char mac[MAC_TEXT_LEN], key[8];
-	unsigned int id;
+	char mac[MAC_TEXT_LEN], key[12];
+	unsigned int id, end;
+	int ret = parse_request(params, GUEST_MAX, &request);
 
-	RTE_SET_USED(params);
-	rte_tel_data_start_dict(d);
+	if (ret < 0)
+		return ret;
+	end = request.alone ? request.first + 1 : GUEST_MAX;
 	pthread_mutex_lock(&source->guests->mutex);
-	for (id = 0; id < GUEST_MAX; id++) {
+	for (id = request.first; id < end; id++) {
 		g = source->guests->by_id[id];
 		if (g == NULL || !__atomic_load_n(&g->registered, __ATOMIC_ACQUIRE))
 			continue;
+		if (!has_room(d, id, sizeof(key) + sizeof(mac) + strlen("\"\":\"\",")))
+			break;
 		mac_text(g, mac);
 		snprintf(key, sizeof(key), "%u", id); /* a colon may not be in a key */
-		rte_tel_data_add_dict_string(d, key, mac);
+		add_string(d, key, mac);
 	}
 	pthread_mutex_unlock(&source->guests->mutex);
 	return 0;
 }
 
 static int
-answer_port(const char *params, struct rte_tel_data *d)
+answer_port(const char *params, struct dict *d)
 {
 	const struct uplink *up = source->uplink;
 	struct uplink_counters sum;
 	uint32_t mbps = __atomic_load_n(&up->link_mbps, __ATOMIC_RELAXED);
 
-	RTE_SET_USED(params);
-	rte_tel_data_start_dict(d);
-	rte_tel_data_add_dict_string(d, "present", up->present ? "yes" : "no");
+	if (refuse_parameter(params) < 0)
+		return -EINVAL;
+	add_string(d, "present", up->present ? "yes" : "no");
 	if (!up->present)
 		return 0;
 	stats_uplink(source, &sum);
 	add_number(d, "port", up->port);
-	rte_tel_data_add_dict_string(d, "steering", up->steering->name);
-	rte_tel_data_add_dict_string(d, "link", mbps > 0 ? "up" : "down");
-	rte_tel_data_add_dict_string(d, "link_speed", rte_eth_link_speed_to_str(mbps));
+	add_string(d, "steering", up->steering->name);
+	add_string(d, "link", mbps > 0 ? "up" : "down");
+	add_string(d, "link_speed", rte_eth_link_speed_to_str(mbps));
 	add_number(d, "guest_limit", up->guest_limit);
 	add_number(d, "rx_queues", up->nb_rxq);
 	add_number(d, "tx_queues", up->nb_txq);
@@ -229,44 +419,14 @@ answer_port(const char *params, struct rte_tel_data *d)
 	return 0;
 }
 
-/* Load is busy_cycles over cycles, of the differences of two answers. */
-static int
-answer_workers(const char *params, struct rte_tel_data *d)
-{
-	unsigned int i;
-	int ret = 0;
-
-	RTE_SET_USED(params);
-	rte_tel_data_start_dict(d);
-	pthread_mutex_lock(&source->guests->mutex);
-	for (i = 0; i < source->nb_workers && ret == 0; i++) {
-		const struct worker *w = source->workers[i];
-		struct rte_tel_data *one = rte_tel_data_alloc();
-
-		if (one == NULL) {
-			ret = -ENOMEM;
-			break;
-		}
-		rte_tel_data_start_dict(one);
-		add_number(one, "lcore", w->lcore);
-		add_number(one, "guests", source->guests->of_worker[i]->n);
-		add_number(one, "rounds", __atomic_load_n(&w->rounds, __ATOMIC_RELAXED));
-		add_number(one, "cycles", __atomic_load_n(&w->cycles, __ATOMIC_RELAXED));
-		add_number(one, "busy_cycles", __atomic_load_n(&w->busy_cycles, __ATOMIC_RELAXED));
-		ret = add_numbered(d, i, one);
-	}
-	pthread_mutex_unlock(&source->guests->mutex);
-	return ret;
-}
-
 /* "ID": mirror that guest from now on; "off": none; nothing: only tell. */
 static int
 set_mirror(const char *params)
 {
-	unsigned long id;
-	char *end;
+	unsigned int id;
+	int ret;
 
-	if (params == NULL || params[0] == '\0')
+	if (!is_given(params))
 		return 0;
 	if (!source->mirror->present)
 		return -ENODEV;
@@ -274,15 +434,15 @@ set_mirror(const char *params)
 		guests_mirror(source->guests, GUEST_MAX);
 		return 0;
 	}
-	id = strtoul(params, &end, 10);
-	if (*end != '\0' || id >= GUEST_MAX)
-		return -EINVAL;
+	ret = parse_number(params, GUEST_MAX, &id);
+	if (ret < 0)
+		return ret;
 	guests_mirror(source->guests, (uint16_t)id);
 	return 0;
 }
 
 static int
-answer_mirror(const char *params, struct rte_tel_data *d)
+answer_mirror(const char *params, struct dict *d)
 {
 	const struct mirror *mirror = source->mirror;
 	char guest[8] = "off";
@@ -290,8 +450,7 @@ answer_mirror(const char *params, struct rte_tel_data *d)
 
 	if (ret < 0)
 		return ret;
-	rte_tel_data_start_dict(d);
-	rte_tel_data_add_dict_string(d, "present", mirror->present ? "yes" : "no");
+	add_string(d, "present", mirror->present ? "yes" : "no");
 	if (!mirror->present)
 		return 0;
 	pthread_mutex_lock(&source->guests->mutex);
@@ -299,20 +458,20 @@ answer_mirror(const char *params, struct rte_tel_data *d)
 		snprintf(guest, sizeof(guest), "%u", source->guests->mirrored);
 	pthread_mutex_unlock(&source->guests->mutex);
 	add_number(d, "port", mirror->port);
-	rte_tel_data_add_dict_string(d, "guest", guest);
+	add_string(d, "guest", guest);
 	add_number(d, "frames", __atomic_load_n(&mirror->sent, __ATOMIC_RELAXED));
 	add_number(d, "lost", __atomic_load_n(&mirror->lost, __ATOMIC_RELAXED));
 	return 0;
 }
 
 static int
-answer_log(const char *params, struct rte_tel_data *d)
+answer_log(const char *params, struct dict *d)
 {
 	struct log_counters sum;
 
-	RTE_SET_USED(params);
+	if (refuse_parameter(params) < 0)
+		return -EINVAL;
 	log_count(&sum);
-	rte_tel_data_start_dict(d);
 	add_number(d, "lines", sum.lines);
 	add_number(d, "lines_lost", sum.lines_lost);
 	add_number(d, "lines_suppressed", sum.lines_suppressed);
@@ -322,33 +481,48 @@ answer_log(const char *params, struct rte_tel_data *d)
 	return 0;
 }
 
+/* All that fits is in the answer; what is not begins at the value of "cut". */
+#define CUT_HELP ". Go on with the value of cut"
+
 static const struct {
 	const char *command, *help;
-	int (*answer)(const char *params, struct rte_tel_data *d);
+	int (*answer)(const char *params, struct dict *d);
 } commands[] = {
-	{ "/vhost_switch/guests", "Connected guests. Parameter: device id, optional", answer_guests },
-	{ "/vhost_switch/stats", "Counters and drop reasons. Parameter: device id, optional",
+	/* Of a help text rte_telemetry keeps 127 bytes, and refuses the command of a longer one. */
+	{ "/vhost_switch/guests",
+	  "Connected guests. Parameter: a device id, or from=ID for that and later ones" CUT_HELP,
+	  answer_guests },
+	{ "/vhost_switch/stats",
+	  "Counters of guests. Parameter: a device id, or from=ID for that and later ones" CUT_HELP,
 	  answer_stats },
-	{ "/vhost_switch/paths", "How guests' frames are copied, and why. Parameter: device id, optional",
+	{ "/vhost_switch/paths",
+	  "How frames are copied. Parameter: a device id, or from=ID for that and later" CUT_HELP,
 	  answer_paths },
-	{ "/vhost_switch/fdb", "Device ids and the MAC addresses learned of them", answer_fdb },
-	{ "/vhost_switch/port", "The uplink and its counters", answer_port },
-	{ "/vhost_switch/workers", "What the workers do", answer_workers },
-	{ "/vhost_switch/mirror", "The mirror port. Parameter: device id to mirror, or off; optional",
+	{ "/vhost_switch/fdb",
+	  "Learned MACs. Parameter: a device id, or from=ID for that and later ones" CUT_HELP,
+	  answer_fdb },
+	{ "/vhost_switch/port", "The uplink and its counters. No parameter", answer_port },
+	{ "/vhost_switch/workers",
+	  "What workers do. Parameter: a worker, or from=N for that and later ones" CUT_HELP,
+	  answer_workers },
+	{ "/vhost_switch/mirror",
+	  "The mirror port. Parameter: device id of the guest to mirror, or off; without, only shows it",
 	  answer_mirror },
-	{ "/vhost_switch/log", "What became of log lines and statistics", answer_log },
+	{ "/vhost_switch/log", "What became of log lines and statistics. No parameter", answer_log },
 };
 
 static int
-on_command(const char *command, const char *params, struct rte_tel_data *d)
+on_command(const char *command, const char *params, struct rte_tel_data *data)
 {
+	struct dict d;
 	unsigned int i;
 	int ret = -ESHUTDOWN;
 
+	dict_start(&d, data);
 	pthread_mutex_lock(&source_lock);
 	for (i = 0; i < RTE_DIM(commands) && source != NULL; i++) {
 		if (strcmp(command, commands[i].command) == 0)
-			ret = commands[i].answer(params, d);
+			ret = commands[i].answer(params, &d);
 	}
 	pthread_mutex_unlock(&source_lock);
 	return ret;

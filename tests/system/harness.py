@@ -95,7 +95,8 @@ class Switch:
 
     def start(self):
         self.proc = subprocess.Popen(self.args, cwd=self.dir, stdout=subprocess.PIPE,
-                                     stderr=subprocess.STDOUT, env=self.env, text=True)
+                                     stderr=subprocess.STDOUT, env=self.env, text=True,
+                                     errors="surrogateescape")
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         wait_for(lambda: self.has("worker 0 runs") or self.proc.poll() is not None, 60,
@@ -126,11 +127,19 @@ class Switch:
             s.send(command.encode())
             return json.loads(s.recv(1 << 20))[command.split(",")[0]]
 
+    def pages(self, command):
+        """All pages of an answer, one after the other, without their "cut"."""
+        page = self.telemetry(command) or {}
+        while page:
+            after = page.pop("cut", None)
+            yield page
+            page = self.telemetry(f"{command},{after}") if after else None
+
     def stats(self, guest):
         return self.telemetry(f"/vhost_switch/stats,{guest}")
 
     def guests(self):
-        return self.telemetry("/vhost_switch/guests") or {}
+        return {i: g for page in self.pages("/vhost_switch/guests") for i, g in page.items()}
 
     def wait_guests(self, n, timeout=30):
         wait_for(lambda: len(self.guests()) == n, timeout, f"{n} guests, {self.log()}")

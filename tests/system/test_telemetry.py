@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What dpdk-telemetry.py gets: all of it, valid JSON, and no answer to what was not asked."""
+
+import json
+import os
+import re
+
+import pytest
+
+from harness import Switch, Wire, wait_for
+from vhostuser import Guest
+
+OF_GUESTS = ("guests", "stats", "paths", "fdb")
+GUEST_MAX = 128  # main.h
+
+
+def test_answers_for_all_guests_by_pages():
+    with Switch(memory=1024) as s:
+        crowd = [Guest(s.sock, f"02:00:00:00:05:{i:02x}", size=16, buf_len=512, timeout=30)
+                 for i in range(GUEST_MAX)]
+        s.wait_guests(GUEST_MAX, 60)
+        assert list(s.guests()) == [str(i) for i in range(GUEST_MAX)]
+        assert [g["vlan"] for g in s.guests().values()] == list(range(1000, 1000 + GUEST_MAX))
+        for g in crowd:
+            g.announce()
+        wait_for(lambda: len(s.telemetry("/vhost_switch/fdb")) == GUEST_MAX, what="all in the FDB")
+        for name in OF_GUESTS:
+            pages = list(s.pages(f"/vhost_switch/{name}"))
+            assert [i for page in pages for i in page] == [str(i) for i in range(GUEST_MAX)]
+            for page in pages[:-1]:  # each but the last is full: one more would not have fitted
+                text = len(json.dumps(page, separators=(",", ":")))
+                entry = max(len(json.dumps(v, separators=(",", ":"))) for v in page.values())
+                assert 16384 - 256 - entry < text < 16384
+        stats = list(s.pages("/vhost_switch/stats"))
+        assert len(stats) > 1 and all(page[i]["tx_total"] == 1 for page in stats for i in page)
+        # between two pages guests may leave: the next one begins where it would have
+        first = s.telemetry("/vhost_switch/stats")
+        start = int(first.pop("cut").removeprefix("from="))
+        assert list(first) == [str(i) for i in range(start)]
+        for i in (0, start):
+            crowd[i].close()
+        wait_for(lambda: len(s.guests()) == GUEST_MAX - 2, what="two that have left")
+        assert next(iter(s.telemetry(f"/vhost_switch/stats,from={start}"))) == str(start + 1)
+        assert s.telemetry(f"/vhost_switch/stats,{start}") == {}
+        assert list(s.telemetry(f"/vhost_switch/stats,from={GUEST_MAX - 1}")) == [str(GUEST_MAX - 1)]
+        for g in crowd:
+            if not g.mem.closed:
+                g.close()
+
+
+NO_NUMBER = ["abc", "1x", "x1", "1,0", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e1", ",1", "128", "4294967296",
+             "18446744073709551616", "9" * 900, "from", "from=", "from=x", "from=-1", "from=128",
+             "from=0,1", "From=0", "\u0661"]
+
+
+def test_a_parameter_that_is_no_number_is_refused(guests):
+    with Switch("--mirror-port", "0x1", vdev=["net_null0,no-rx=1"]) as s:
+        guests(s, 2)
+        for name in (*OF_GUESTS, "workers", "mirror", "port", "log"):
+            for parameter in NO_NUMBER:
+                assert s.telemetry(f"/vhost_switch/{name},{parameter}") is None, (name, parameter)
+        for parameter in ("0", "off", "from=0"):
+            assert s.telemetry(f"/vhost_switch/port,{parameter}") is None
+            assert s.telemetry(f"/vhost_switch/log,{parameter}") is None
+        assert s.telemetry("/vhost_switch/mirror")["guest"] == "off"
+        assert s.telemetry("/vhost_switch/mirror,from=0") is None
+        for name in OF_GUESTS[:3]:
+            both = s.telemetry(f"/vhost_switch/{name}")
+            assert list(both) == ["0", "1"]
+            assert s.telemetry(f"/vhost_switch/{name},1").keys() == both["1"].keys()
+            assert list(s.telemetry(f"/vhost_switch/{name},from=1")) == ["1"]
+            assert s.telemetry(f"/vhost_switch/{name},127") == {}
+            assert s.telemetry(f"/vhost_switch/{name},from=2") == {}
+        assert s.telemetry("/vhost_switch/workers,0").keys() == \
+            s.telemetry("/vhost_switch/workers")["0"].keys()
+        assert s.telemetry("/vhost_switch/workers,1") is None
+        assert s.telemetry("/vhost_switch/workers,from=1") is None
+
+
+@pytest.mark.parametrize("name,shown", [
+    (b'a"quoted"\\one', b'a"quoted"\\one'),
+    (b"caf\xc3\xa9", b"caf\\xc3\\xa9"),
+    (b"\xff\n\t\x01\x7f", b"\\xff\\x0a\\x09\\x01\\x7f"),
+    (b"{},:[]\\u0041", b"{},:[]\\u0041")])
+def test_odd_socket_names_are_valid_json(guests, name, shown):
+    s = Switch(start=False)
+    path = os.fsencode(s.dir) + b"/" + name
+    s.args += ["--dev-basename", path]
+    s.sock = path
+    s.start()
+    with s:
+        guests(s)
+        assert s.telemetry("/vhost_switch/guests,0")["socket"] == f"{s.dir}/" + shown.decode()
+        assert s.telemetry("/vhost_switch/guests")["0"]["socket"] == f"{s.dir}/" + shown.decode()
+
+
+def test_a_long_odd_name_is_cut_with_dots(guests):
+    s = Switch(start=False)
+    s.sock = os.fsencode(s.dir) + b"/" + b"\xc3\xa4" * 30
+    s.args += ["--dev-basename", s.sock]
+    s.start()
+    with s:
+        guests(s)
+        text = s.telemetry("/vhost_switch/guests")["0"]["socket"]
+        assert re.fullmatch(re.escape(s.dir) + r"/(\\x(c3|a4))+\.\.\.", text) and len(text) > 120
+
+
+def test_help_says_what_a_command_accepts():
+    with Wire("tap") as w, w.switch() as s:
+        names = [c for c in s.telemetry("/") if c.startswith("/vhost_switch/")]
+        assert {n.split("/")[2] for n in names} == {*OF_GUESTS, "port", "workers", "mirror", "log"}
+        for name in names:
+            text = s.telemetry(f"/help,{name}")[name]
+            assert "arameter" in text, text
