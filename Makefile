@@ -41,7 +41,7 @@ DPDK_LIBS = $(shell $(PKGCONF) --libs libdpdk) -lrte_net_ixgbe
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
 	-Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Wundef -Werror
 CFLAGS ?= -O3 -g
-# The mbuf forms of the checksum functions are still experimental in 22.11.
+# rte_eth_link_speed_to_str() is still experimental in 22.11.
 ALL_CFLAGS = -DALLOW_EXPERIMENTAL_API -std=gnu11 -D_GNU_SOURCE -I. $(WARNINGS) $(CFLAGS) $(DPDK_CFLAGS) $(CUSE_CFLAGS) -MMD -MP
 ASAN_FLAGS := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined
 

@@ -106,7 +106,7 @@ create_workers(void)
 
 /*
  * Enough mbufs for the worst moment: all descriptors of the port filled, and each worker with its
- * batches full, one burst more in hand (of 64 KiB frames with --tso, and one of them in segments)
+ * batches full, one burst more in hand (of 64 KiB frames with --tso, and a burst of segments)
  * and its cache full. A guest holds one at most, the first of its life: its frames are copied.
  */
 static uint32_t
@@ -117,7 +117,7 @@ mbufs_needed(void)
 
 	if (app.cfg.tso) {
 		burst *= 65536 / RTE_MBUF_DEFAULT_DATAROOM + 2;
-		segments = OFFLOAD_SEGMENTS_MAX;
+		segments = OFFLOAD_MBUFS_MAX;
 	} else if (app.cfg.mergeable) {
 		burst *= 9216 / RTE_MBUF_DEFAULT_DATAROOM + 2;
 	}
@@ -132,15 +132,7 @@ create_pools(void)
 
 	app.sw.pool = rte_pktmbuf_pool_create("mbufs", n, MBUF_CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE,
 		(int)rte_socket_id());
-	if (app.sw.pool != NULL && app.cfg.tso) {
-		/* Segments wait in the transmit queues of the port, with a piece or two each. */
-		uint32_t pieces = 4 * uplink_mbufs(&app.uplink) +
-			app.nb_workers * (4 * OFFLOAD_SEGMENTS_MAX + MBUF_CACHE * 3 / 2);
-
-		app.sw.pieces_pool = rte_pktmbuf_pool_create("pieces", pieces, MBUF_CACHE, 0, 0,
-			(int)rte_socket_id());
-	}
-	if (app.sw.pool == NULL || (app.cfg.tso && app.sw.pieces_pool == NULL)) {
+	if (app.sw.pool == NULL) {
 		RTE_LOG(ERR, CONFIG, "no memory for %u mbufs: %s (more hugepages, or a smaller "
 			"--total-num-mbufs?)\n", n, rte_strerror(rte_errno));
 		return -ENOMEM;
@@ -364,8 +356,6 @@ tear_down(void)
 	mirror_close(&app.mirror);
 	if (app.sw.pool != NULL)
 		ret = check_pool(app.sw.pool);
-	if (app.sw.pieces_pool != NULL && check_pool(app.sw.pieces_pool) < 0)
-		ret = -EBUSY;
 	if (app.guests.all != NULL)
 		guests_free(&app.guests);
 	fdb_free(app.guests.fdb);
@@ -373,7 +363,6 @@ tear_down(void)
 	rte_free(app.sw.sections);
 	for (i = 0; i < app.nb_workers; i++)
 		rte_free(app.workers[i]);
-	rte_mempool_free(app.sw.pieces_pool);
 	rte_mempool_free(app.sw.pool);
 	return ret;
 }

@@ -198,7 +198,7 @@ static const struct rte_vhost_device_ops device_ops = {
 
 /*
  * What librte_vhost can do, less what was not asked for. UDP fragmentation and TCP segmentation
- * over IPv6 are never offered: rte_gso cannot finish them for a destination that does not know
+ * over IPv6 are never offered: the switch cannot finish them for a destination that does not know
  * them, and a guest that is not offered them does them itself.
  */
 static int

@@ -45,7 +45,7 @@
 	_(SWITCHED_OFF, switched_off, "the guest is switched off")                                 \
 	_(TOO_LONG, too_long, "longer than the guest's buffers")                                   \
 	_(OFFLOAD, offload, "checksum or segmentation could not be completed in software")         \
-	_(NO_MBUF, no_mbuf, "mbuf pool was empty when a flooded frame was copied")
+	_(NO_MBUF, no_mbuf, "mbuf pool was empty when the frame was copied or segmented")
 
 /** Why a frame from the NIC reached no guest. */
 #define FOREACH_UPLINK_DROP(_)                                                                     \

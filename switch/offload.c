@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
+#include <string.h>
 
-#include <rte_ethdev.h>
-#include <rte_gso.h>
 #include <rte_ip.h>
 #include <rte_net.h>
 #include <rte_tcp.h>
@@ -10,132 +9,285 @@
 
 #include "switch/offload.h"
 
+/* The byte of a frame at an offset that it has, whatever mbuf of the chain that is in. */
+static uint8_t *
+byte_at(struct rte_mbuf *m, uint32_t off)
+{
+	for (; off >= rte_pktmbuf_data_len(m); m = m->next)
+		off -= rte_pktmbuf_data_len(m);
+	return rte_pktmbuf_mtod_offset(m, uint8_t *, off);
+}
+
+/*
+ * The sum of a frame from an offset to its end, RFC 1071. rte_raw_cksum_mbuf() of 22.11 to 24.11 is
+ * wrong after an mbuf with an odd number of bytes: it swaps a sum that it has not folded.
+ */
+static uint32_t
+sum_from(const struct rte_mbuf *m, uint32_t off)
+{
+	uint32_t total = 0, part;
+	bool odd = false;
+
+	for (; m != NULL; m = m->next) {
+		uint32_t len = rte_pktmbuf_data_len(m);
+
+		if (off >= len) {
+			off -= len;
+			continue;
+		}
+		part = rte_raw_cksum(rte_pktmbuf_mtod_offset(m, const void *, off), len - off);
+		total += odd ? rte_bswap16((uint16_t)part) : part;
+		odd ^= (len - off) & 1;
+		off = 0;
+	}
+	return total;
+}
+
+static uint16_t
+fold(uint32_t sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)(sum + (sum >> 16));
+}
+
+/* A checksum of zero means "none" to UDP, and stands as its equivalent (RFC 768). */
+static uint16_t
+complement(uint16_t sum, bool udp)
+{
+	return udp && sum == 0xffff ? sum : (uint16_t)~sum;
+}
+
+static uint32_t
+field_offset(bool udp)
+{
+	return udp ? offsetof(struct rte_udp_hdr, dgram_cksum) : offsetof(struct rte_tcp_hdr, cksum);
+}
+
+/*
+ * Finish a partial checksum by virtio's own rule (VIRTIO 1.1, 5.1.6.2): the field holds the sum of
+ * the pseudo-header, and the sum from the TCP or UDP header to the end of the frame is missing.
+ * Where more than the fixed header of IP is in front, only the sender knows the pseudo-header: with
+ * a routing header or a source route it has another destination (RFC 8200, 8.1).
+ */
+static int
+finish_by_field(struct rte_mbuf *m, uint32_t l4_off, bool udp)
+{
+	uint32_t field = l4_off + field_offset(udp);
+	uint8_t bytes[sizeof(uint16_t)];
+	uint16_t sum;
+
+	if (field + sizeof(sum) > rte_pktmbuf_pkt_len(m))
+		return -EINVAL;
+	sum = complement(fold(sum_from(m, l4_off)), udp);
+	memcpy(bytes, &sum, sizeof(sum));
+	*byte_at(m, field) = bytes[0]; /* the two may be in two mbufs */
+	*byte_at(m, field + 1) = bytes[1];
+	return 0;
+}
+
+/* Whether nothing stands between the fixed header of IP and that of TCP or UDP. */
+static bool
+is_plain(uint32_t ptype, const struct rte_net_hdr_lens *lens)
+{
+	return lens->l3_len == (RTE_ETH_IS_IPV4_HDR(ptype) ? sizeof(struct rte_ipv4_hdr)
+							   : sizeof(struct rte_ipv6_hdr));
+}
+
+/* The flags of a frame whose checksum is to be finished further on; 0: not one that we know. */
+static uint64_t
+checksum_flags(uint32_t ptype, const struct rte_net_hdr_lens *lens)
+{
+	uint64_t flags = RTE_ETH_IS_IPV4_HDR(ptype) ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6;
+
+	if (!RTE_ETH_IS_IPV4_HDR(ptype) && !RTE_ETH_IS_IPV6_HDR(ptype))
+		return 0;
+	switch (ptype & RTE_PTYPE_L4_MASK) {
+	case RTE_PTYPE_L4_TCP:
+		return lens->l4_len < sizeof(struct rte_tcp_hdr) ? 0
+								 : flags | RTE_MBUF_F_TX_TCP_CKSUM;
+	case RTE_PTYPE_L4_UDP:
+		return flags | RTE_MBUF_F_TX_UDP_CKSUM;
+	default:
+		return 0;
+	}
+}
+
 int
 offload_accept(struct rte_mbuf *m)
 {
 	struct rte_net_hdr_lens lens = { 0 };
-	uint64_t from = m->ol_flags & OFFLOAD_RX_FLAGS;
-	uint32_t ptype;
+	uint64_t from = m->ol_flags & OFFLOAD_RX_FLAGS, flags;
+	uint32_t ptype, l4_off;
 
 	m->ol_flags &= ~(OFFLOAD_RX_FLAGS | RTE_MBUF_F_RX_IP_CKSUM_MASK);
 	if (from == 0)
 		return 0;
 	ptype = rte_net_get_ptype(m, &lens, RTE_PTYPE_ALL_MASK);
+	flags = checksum_flags(ptype, &lens);
+	if (flags == 0)
+		return -EINVAL;
+	l4_off = (uint32_t)lens.l2_len + lens.l3_len;
+	/* What a NIC and a guest are told of a frame has no word for IPv6's extension headers. */
+	if (!(from & RTE_MBUF_F_RX_LRO) && !is_plain(ptype, &lens))
+		return finish_by_field(m, l4_off,
+			(flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_UDP_CKSUM);
+	/* The headers are edited in place further on. */
+	if (l4_off + lens.l4_len > rte_pktmbuf_data_len(m))
+		return -EINVAL;
+	if (from & RTE_MBUF_F_RX_LRO) {
+		if (!(flags & RTE_MBUF_F_TX_IPV4) ||
+				(flags & RTE_MBUF_F_TX_L4_MASK) != RTE_MBUF_F_TX_TCP_CKSUM)
+			return -EINVAL;
+		flags |= RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_IP_CKSUM;
+		m->hash.usr = 0; /* offload_segment() begins at the beginning */
+	}
+	m->ol_flags |= flags;
 	m->l2_len = lens.l2_len;
 	m->l3_len = lens.l3_len;
 	m->l4_len = lens.l4_len;
-	if (RTE_ETH_IS_IPV4_HDR(ptype))
-		m->ol_flags |= RTE_MBUF_F_TX_IPV4;
-	else if (RTE_ETH_IS_IPV6_HDR(ptype))
-		m->ol_flags |= RTE_MBUF_F_TX_IPV6;
-	else
-		return -EINVAL;
-	/* The headers are edited in place further on. */
-	if (m->l2_len + m->l3_len + m->l4_len > rte_pktmbuf_data_len(m))
-		return -EINVAL;
-	switch (ptype & RTE_PTYPE_L4_MASK) {
-	case RTE_PTYPE_L4_TCP:
-		if (m->l4_len < sizeof(struct rte_tcp_hdr))
-			return -EINVAL;
-		m->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM;
-		break;
-	case RTE_PTYPE_L4_UDP:
-		m->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM;
-		break;
-	default:
-		return -EINVAL;
-	}
-	if (!(from & RTE_MBUF_F_RX_LRO))
-		return 0;
-	if (m->tso_segsz < OFFLOAD_MSS_MIN || !(m->ol_flags & RTE_MBUF_F_TX_IPV4) ||
-			(m->ol_flags & RTE_MBUF_F_TX_L4_MASK) != RTE_MBUF_F_TX_TCP_CKSUM)
-		return -EINVAL;
-	m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_IP_CKSUM;
 	return 0;
 }
 
-/* Fill in the TCP or UDP checksum, RFC 9293 3.1 and RFC 768, over the whole chain. */
-static int
-fill_checksum(struct rte_mbuf *m)
+int
+offload_finish_checksum(struct rte_mbuf *m)
 {
-	uint16_t l4_off = (uint16_t)(m->l2_len + m->l3_len);
-	void *ip = rte_pktmbuf_mtod_offset(m, void *, m->l2_len);
+	uint32_t l4_off = (uint32_t)(m->l2_len + m->l3_len), sum;
 	bool udp = (m->ol_flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_UDP_CKSUM;
-	size_t field_off = l4_off + (udp ? offsetof(struct rte_udp_hdr, dgram_cksum)
-					 : offsetof(struct rte_tcp_hdr, cksum));
+	size_t field_off = l4_off + field_offset(udp);
+	const void *ip = rte_pktmbuf_mtod_offset(m, const void *, m->l2_len);
 	unaligned_uint16_t *field = rte_pktmbuf_mtod_offset(m, unaligned_uint16_t *, field_off);
 
 	if (field_off + sizeof(*field) > rte_pktmbuf_data_len(m))
 		return -EINVAL;
+	/* The pseudo-header is summed up again: some senders leave something else in the field. */
 	*field = 0;
-	if (m->ol_flags & RTE_MBUF_F_TX_IPV4) {
-		struct rte_ipv4_hdr *ip4 = ip;
-
-		if (m->ol_flags & RTE_MBUF_F_TX_IP_CKSUM) {
-			ip4->hdr_checksum = 0;
-			ip4->hdr_checksum = rte_ipv4_cksum(ip4);
-		}
-		*field = rte_ipv4_udptcp_cksum_mbuf(m, ip4, l4_off);
-	} else {
-		*field = rte_ipv6_udptcp_cksum_mbuf(m, ip, l4_off);
-	}
+	sum = sum_from(m, l4_off) + (m->ol_flags & RTE_MBUF_F_TX_IPV4 ? rte_ipv4_phdr_cksum(ip, 0)
+								      : rte_ipv6_phdr_cksum(ip, 0));
+	*field = complement(fold(sum), udp);
 	m->ol_flags &= ~(OFFLOAD_FLAGS | RTE_MBUF_F_TX_IP_CKSUM);
 	return 0;
 }
 
-static int
-segment(struct rte_mbuf *m, struct rte_mempool *pool, struct rte_mempool *pieces_pool,
-	struct rte_mbuf **out)
-{
-	struct rte_gso_ctx ctx = {
-		.direct_pool = pool,
-		.indirect_pool = pieces_pool,
-		.gso_types = RTE_ETH_TX_OFFLOAD_TCP_TSO,
-		.gso_size = (uint16_t)(m->l2_len + m->l3_len + m->l4_len + m->tso_segsz),
-	};
-	uint64_t flags = m->ol_flags & ~(uint64_t)RTE_MBUF_F_TX_TCP_SEG;
-	uint16_t l2 = (uint16_t)m->l2_len, l3 = (uint16_t)m->l3_len, l4 = (uint16_t)m->l4_len;
-	int i, n;
+/* Where to go on reading in a chain of mbufs. */
+struct cursor {
+	const struct rte_mbuf *at;
+	uint32_t off;
+};
 
-	/* Needs l2_len to be the whole of what stands before IP, tag included: it is. */
-	n = rte_gso_segment(m, &ctx, out, OFFLOAD_SEGMENTS_MAX);
-	if (n < 0) {
-		rte_pktmbuf_free(m);
-		return n;
+static void
+copy_from(struct cursor *c, uint8_t *to, uint32_t len)
+{
+	while (len > 0) {
+		uint32_t part = rte_pktmbuf_data_len(c->at) - c->off;
+
+		if (part == 0) {
+			*c = (struct cursor){ c->at->next, 0 };
+			continue;
+		}
+		part = RTE_MIN(part, len);
+		memcpy(to, rte_pktmbuf_mtod_offset(c->at, const uint8_t *, c->off), part);
+		c->off += part;
+		to += part;
+		len -= part;
 	}
-	if (n == 0) { /* it fits one segment as it is */
-		m->ol_flags = flags;
-		out[0] = m;
-		return 1;
+}
+
+/* A frame of the headers of m and the next len bytes of its payload. NULL: the pool is empty. */
+static struct rte_mbuf *
+copy_segment(const struct rte_mbuf *m, uint32_t headers, struct cursor *c, uint32_t len,
+	struct rte_mempool *pool)
+{
+	struct rte_mbuf *first = rte_pktmbuf_alloc(pool), *last = first, *more;
+	uint32_t part;
+
+	if (first == NULL)
+		return NULL;
+	memcpy(rte_pktmbuf_append(first, (uint16_t)headers), rte_pktmbuf_mtod(m, const void *),
+		headers);
+	for (;;) {
+		part = RTE_MIN(len, (uint32_t)rte_pktmbuf_tailroom(last));
+		copy_from(c, rte_pktmbuf_mtod_offset(last, uint8_t *, rte_pktmbuf_data_len(last)),
+			part);
+		last->data_len = (uint16_t)(last->data_len + part);
+		first->pkt_len += part;
+		len -= part;
+		if (len == 0)
+			return first;
+		more = rte_pktmbuf_alloc(pool);
+		if (more == NULL) {
+			rte_pktmbuf_free(first);
+			return NULL;
+		}
+		last->next = more;
+		last = more;
+		first->nb_segs++;
 	}
-	rte_pktmbuf_free(m); /* the pieces hold what they point into */
-	for (i = 0; i < n; i++) {
-		out[i]->port = m->port;
-		out[i]->ol_flags = (out[i]->ol_flags & RTE_MBUF_F_INDIRECT) | flags;
-		out[i]->l2_len = l2;
-		out[i]->l3_len = l3;
-		out[i]->l4_len = l4;
-	}
-	return n;
+}
+
+/* Make the headers of a copy those of the segment that begins at this offset of the payload. */
+static void
+edit_headers(const struct rte_mbuf *m, struct rte_mbuf *segment, uint32_t off, bool last)
+{
+	struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(segment, struct rte_ipv4_hdr *, m->l2_len);
+	struct rte_tcp_hdr *tcp = rte_pktmbuf_mtod_offset(segment, struct rte_tcp_hdr *,
+		m->l2_len + m->l3_len);
+
+	ip->total_length = rte_cpu_to_be_16((uint16_t)(rte_pktmbuf_pkt_len(segment) - m->l2_len));
+	ip->packet_id = rte_cpu_to_be_16(
+		(uint16_t)(rte_be_to_cpu_16(ip->packet_id) + off / m->tso_segsz));
+	ip->hdr_checksum = 0;
+	ip->hdr_checksum = rte_ipv4_cksum(ip);
+	tcp->sent_seq = rte_cpu_to_be_32(rte_be_to_cpu_32(tcp->sent_seq) + off);
+	if (off > 0) /* RFC 3168, 6.1.2: once for a reduced window */
+		tcp->tcp_flags &= (uint8_t)~RTE_TCP_CWR_FLAG;
+	if (!last)
+		tcp->tcp_flags &= (uint8_t)~(RTE_TCP_FIN_FLAG | RTE_TCP_PSH_FLAG);
+	segment->port = m->port;
+	segment->vlan_tci = m->vlan_tci; /* where a NIC is to insert it */
+	segment->l2_len = m->l2_len;
+	segment->l3_len = m->l3_len;
+	segment->ol_flags = m->ol_flags & (RTE_MBUF_F_TX_VLAN | RTE_MBUF_F_TX_IPV4 |
+		RTE_MBUF_F_TX_TCP_CKSUM);
+}
+
+static uint32_t
+headers_of(const struct rte_mbuf *m)
+{
+	return (uint32_t)(m->l2_len + m->l3_len + m->l4_len);
 }
 
 int
-offload_finish(struct rte_mbuf *m, struct rte_mempool *pool, struct rte_mempool *pieces_pool,
-	struct rte_mbuf **out)
+offload_segment(const struct rte_mbuf *m, struct rte_mempool *pool, struct rte_mbuf **out,
+	uint16_t max)
 {
-	int i, n = 1;
+	uint32_t headers = headers_of(m), off = m->hash.usr;
+	uint32_t payload = rte_pktmbuf_pkt_len(m) - headers;
+	struct cursor c = { m, headers };
+	uint16_t n = 0;
 
-	out[0] = m;
-	if (m->ol_flags & RTE_MBUF_F_TX_TCP_SEG) {
-		n = segment(m, pool, pieces_pool, out);
-		if (n < 0)
-			return n;
-	}
-	for (i = 0; i < n; i++) {
-		if (fill_checksum(out[i]) < 0) {
-			rte_pktmbuf_free_bulk(out, (unsigned int)n);
+	if (m->tso_segsz < OFFLOAD_MSS_MIN)
+		return -EINVAL;
+	for (c.off += off; c.at->next != NULL && c.off >= rte_pktmbuf_data_len(c.at); c.at = c.at->next)
+		c.off -= rte_pktmbuf_data_len(c.at);
+	do {
+		uint32_t len = RTE_MIN(payload - off, (uint32_t)m->tso_segsz);
+
+		out[n] = copy_segment(m, headers, &c, len, pool);
+		if (out[n] == NULL)
+			break;
+		edit_headers(m, out[n], off, off + len == payload);
+		if (offload_finish_checksum(out[n++]) < 0) {
+			rte_pktmbuf_free_bulk(out, n);
 			return -EINVAL;
 		}
-	}
-	return n;
+		off += len;
+	} while (off < payload && n < max);
+	return n > 0 ? n : -ENOMEM;
+}
+
+bool
+offload_advance(struct rte_mbuf *m, uint16_t n)
+{
+	m->hash.usr += (uint32_t)n * m->tso_segsz;
+	return n > 0 && m->hash.usr >= rte_pktmbuf_pkt_len(m) - headers_of(m);
 }

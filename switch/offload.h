@@ -10,8 +10,10 @@
  * be filled in, and with HOST_TSO4 TCP frames of up to 64 KiB. librte_vhost marks them on the way
  * in. offload_accept() turns its marks into the transmit flags that both NICs and librte_vhost's
  * way out understand. Where the frame goes decides who finishes it: a NIC or a guest that said it
- * can, or else offload_finish(), in software. A frame that nobody finishes is one that the
- * receiver throws away: ping would work, and TCP stall.
+ * can, or else this program, in software. A frame that nobody finishes is one that the
+ * receiver throws away: ping would work, and TCP stall. A checksum after extension headers of IPv6
+ * or options of IPv4 is finished at once, wherever the frame goes: NICs' drivers and librte_vhost
+ * know the fixed header alone.
  *
  * Worker functions.
  */
@@ -20,6 +22,8 @@
 #include <stdint.h>
 
 #include <rte_mbuf.h>
+
+#include "main.h"
 
 /** The flags of a frame that somebody has to finish. */
 #define OFFLOAD_FLAGS                                                                              \
@@ -31,13 +35,20 @@ _Static_assert((RTE_MBUF_F_RX_L4_CKSUM_MASK & RTE_MBUF_F_RX_L4_CKSUM_NONE) ==
 	RTE_MBUF_F_RX_L4_CKSUM_MASK, "RX_L4_CKSUM_NONE is both bits of the mask");
 
 /**
- * Segments that one frame can become: 64 KiB at the smallest MSS that rte_gso and we accept
- * (OFFLOAD_MSS_MIN), rounded up.
+ * Least payload in bytes of the segments that software makes. The least MSS of Linux is 48
+ * (TCP_MIN_SND_MSS in its include/net/tcp.h), of which up to 40 bytes go to TCP's options.
  */
-#define OFFLOAD_SEGMENTS_MAX 128
+#define OFFLOAD_MSS_MIN 8
 
-/** A smaller MSS is refused: Linux uses 536 and up, and a guest must not ask for endless work. */
-#define OFFLOAD_MSS_MIN 512
+/** Most bytes of headers in a frame that is segmented: Ethernet with two tags, IPv4, TCP. */
+#define OFFLOAD_HEADERS_MAX (14 + 2 * 4 + 60 + 60)
+
+/**
+ * Most mbufs that BURST_MAX segments of a frame of 64 KiB are in: one for each, and one for each
+ * time that a segment goes beyond the room of an mbuf.
+ */
+#define OFFLOAD_MBUFS_MAX                                                                          \
+	(BURST_MAX + (65536 + BURST_MAX * OFFLOAD_HEADERS_MAX) / RTE_MBUF_DEFAULT_DATAROOM + 1)
 
 /**
  * Take over what the sender left to do.
@@ -63,15 +74,36 @@ offload_exceeds(const struct rte_mbuf *m, bool csum, bool tso4)
 }
 
 /**
- * Finish a frame in software.
+ * Fill in the checksum of a frame, in place.
  *
- * @param m a frame for which offload_exceeds() holds, held by the caller alone; used up
- * @param pool for headers of segments
- * @param pieces_pool for what points into @p m
- * @param[out] out the finished frames, at least OFFLOAD_SEGMENTS_MAX
- * @return number of frames in @p out, at least 1; or a negative errno, @p m being freed
+ * @param m a frame with a checksum to be filled in, not to be segmented, held by the caller alone
+ * @return 0, or -EINVAL: it does not hold what its headers say
  */
-int offload_finish(struct rte_mbuf *m, struct rte_mempool *pool, struct rte_mempool *pieces_pool,
-	struct rte_mbuf **out);
+int offload_finish_checksum(struct rte_mbuf *m);
+
+/**
+ * Make the next segments of a frame of unsegmented TCP, finished. The frame stays as it is, and the
+ * same segments are made again until offload_advance() notes that they have been sent. So a
+ * frame takes no more memory and time at once than the caller has a use for, however many
+ * segments it has.
+ *
+ * @param m a frame with RTE_MBUF_F_TX_TCP_SEG
+ * @param pool for segments
+ * @param[out] out segments, to be freed by the caller
+ * @param max segments at most, from 1 to BURST_MAX
+ * @return number of segments, at least 1 and maybe fewer than there are left; -EINVAL: it cannot be
+ *	segmented, -ENOMEM: the pool is empty
+ */
+int offload_segment(const struct rte_mbuf *m, struct rte_mempool *pool, struct rte_mbuf **out,
+	uint16_t max);
+
+/**
+ * Note that segments have been sent: offload_segment() goes on after them.
+ *
+ * @param m the frame
+ * @param n number of segments, of those that offload_segment() made last
+ * @return whether all have been sent
+ */
+bool offload_advance(struct rte_mbuf *m, uint16_t n);
 
 #endif /* SWITCH_OFFLOAD_H */

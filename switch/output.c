@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
 #include <string.h>
 
 #include <rte_branch_prediction.h>
@@ -16,6 +17,12 @@
  * buffers hold 1518 bytes and a tag at least.
  */
 #define PLAIN_FRAME_MAX (RTE_ETHER_MAX_LEN + RTE_VLAN_HLEN)
+
+/*
+ * Most segments that a batch becomes in one round: 32 frames of 64 KiB at the MSS of Ethernet (45
+ * segments each) leave at once. Frames with a smaller MSS wait for the next round.
+ */
+#define SEGMENTS_A_FLUSH 2048
 
 /* Count what became of a frame for its sender, if it waits for the outcome. */
 static void
@@ -185,33 +192,57 @@ send_finished(struct worker *w, struct batch *b, struct rte_mbuf **frames, uint1
 	return left;
 }
 
-/* Finish one frame in software and send what comes of it. The frame is counted as one. */
 static void
-send_unfinished(struct worker *w, struct batch *b, struct rte_mbuf *m)
+drop_unfinished(struct worker *w, struct batch *b, struct rte_mbuf *m, int error)
 {
-	struct rte_mbuf *out[OFFLOAD_SEGMENTS_MAX];
-	struct guest_counters *to = &w->counters.guest[b->guest->id];
-	uint16_t rings[QUEUE_PAIR_MAX], ring, sender = m->port, sent = 0, now;
-	uint16_t nb_rings = list_rings(b->guest, rings);
+	bool empty = error == -ENOMEM;
+
+	w->counters.guest[b->guest->id].rx_drop[empty ? RX_DROP_NO_MBUF : RX_DROP_OFFLOAD]++;
+	count_sender(w, m->port, false, empty ? TX_DROP_NO_MBUF : TX_DROP_OFFLOAD);
+	rte_pktmbuf_free(m);
+}
+
+/*
+ * Send a frame of unsegmented TCP in segments. It is counted as one frame, when all of it has been
+ * taken. Returns whether it is done with; if not, the ring is full or *budget, in segments, is
+ * used up.
+ */
+static bool
+send_segments(struct worker *w, struct batch *b, struct rte_mbuf *m, uint16_t *budget)
+{
+	struct rte_mbuf *out[BURST_MAX];
+	uint16_t rings[QUEUE_PAIR_MAX];
+	uint16_t nb_rings = list_rings(b->guest, rings), sent;
+	uint16_t ring = rings[nb_rings == 1 ? 0 : flow_hash(m) % nb_rings];
+	bool is_long;
 	int n;
 
-	ring = rings[nb_rings == 1 ? 0 : flow_hash(m) % nb_rings];
-	n = offload_finish(m, w->sw->pool, w->sw->pieces_pool, out);
-	if (n < 0) {
-		to->rx_drop[RX_DROP_OFFLOAD]++;
-		count_sender(w, sender, false, TX_DROP_OFFLOAD);
-		return;
+	while (*budget > 0) {
+		n = offload_segment(m, w->sw->pool, out, RTE_MIN(*budget, (uint16_t)BURST_MAX));
+		if (n < 0) {
+			drop_unfinished(w, b, m, n);
+			return true;
+		}
+		sent = enqueue(w, b->guest, ring, out, (uint16_t)n);
+		is_long = !b->guest->mergeable && rte_pktmbuf_pkt_len(out[0]) > PLAIN_FRAME_MAX;
+		rte_pktmbuf_free_bulk(out, (unsigned int)n);
+		if (sent == 0 && is_long) { /* as in send_ring() */
+			w->counters.guest[b->guest->id].rx_drop[RX_DROP_TOO_LONG]++;
+			count_sender(w, m->port, false, TX_DROP_GUEST_TOO_LONG);
+			rte_pktmbuf_free(m);
+			return true;
+		}
+		*budget = (uint16_t)(*budget - sent);
+		if (offload_advance(m, sent)) {
+			w->counters.guest[b->guest->id].rx_ok++;
+			count_sender(w, m->port, true, TX_DROP_GUEST_FULL);
+			rte_pktmbuf_free(m);
+			return true;
+		}
+		if (sent < n)
+			return false;
 	}
-	do {
-		now = enqueue(w, b->guest, ring, out + sent, (uint16_t)RTE_MIN(n - sent, BURST_MAX));
-		sent = (uint16_t)(sent + now);
-	} while (now > 0 && sent < n);
-	if (sent == n)
-		to->rx_ok++;
-	else
-		to->rx_drop[RX_DROP_RING_FULL]++;
-	count_sender(w, sender, sent == n, TX_DROP_GUEST_FULL);
-	rte_pktmbuf_free_bulk(out, (unsigned int)n);
+	return false;
 }
 
 static bool
@@ -246,30 +277,67 @@ stay_or_drop(struct worker *w, struct batch *b, bool some_taken, uint64_t patien
 	drop_frames(w, b, TX_DROP_GUEST_FULL);
 }
 
-/* Frames that the guest wants finished: one by one, keeping their order. */
+/* Complete checksums for a guest that cannot. */
 static void
-finish_some(struct worker *w, struct batch *b)
+finish_checksums(struct worker *w, struct batch *b)
 {
 	const struct guest *g = b->guest;
-	uint16_t i, from = 0, left;
+	uint16_t i, n = 0;
+	int ret;
 
 	for (i = 0; i < b->n; i++) {
-		if (!offload_exceeds(b->frame[i], g->offload_csum, g->offload_tso4))
-			continue;
-		left = send_finished(w, b, &b->frame[from], (uint16_t)(i - from));
-		while (left > 0)
-			output_drop_full(w, g, b->frame[from + --left]);
-		send_unfinished(w, b, b->frame[i]);
-		from = (uint16_t)(i + 1);
+		struct rte_mbuf *m = b->frame[i];
+
+		if (!(m->ol_flags & RTE_MBUF_F_TX_TCP_SEG) &&
+				offload_exceeds(m, g->offload_csum, g->offload_tso4)) {
+			ret = offload_finish_checksum(m);
+			if (ret < 0) {
+				drop_unfinished(w, b, m, ret);
+				continue;
+			}
+		}
+		b->frame[n++] = m;
 	}
-	b->n = (uint16_t)(b->n - from);
-	memmove(b->frame, b->frame + from, b->n * sizeof(b->frame[0]));
+	b->n = n;
+}
+
+/*
+ * Send a batch with frames that the guest cannot finish. Frames leave in order, and those that are
+ * left move to the front. Returns whether the guest took any; *busy: it may take more, but
+ * this is enough for a round.
+ */
+static bool
+send_unfinished(struct worker *w, struct batch *b, bool *busy)
+{
+	const struct guest *g = b->guest;
+	uint16_t budget = SEGMENTS_A_FLUSH, i, from = 0, run, left = 0;
+	bool taken = false, done = true;
+
+	finish_checksums(w, b);
+	for (i = 0; i <= b->n && left == 0 && done; i++) {
+		if (i < b->n && !offload_exceeds(b->frame[i], g->offload_csum, g->offload_tso4))
+			continue;
+		run = (uint16_t)(i - from);
+		left = run > 0 ? send_finished(w, b, &b->frame[from], run) : 0;
+		taken = taken || left < run;
+		memmove(b->frame, &b->frame[from], left * sizeof(b->frame[0]));
+		from = i;
+		if (left > 0 || i == b->n)
+			break;
+		done = send_segments(w, b, b->frame[i], &budget);
+		from = (uint16_t)(i + done);
+	}
+	*busy = budget == 0;
+	memmove(&b->frame[left], &b->frame[from], (size_t)(b->n - from) * sizeof(b->frame[0]));
+	b->n = (uint16_t)(left + b->n - from);
+	return taken || budget < SEGMENTS_A_FLUSH;
 }
 
 void
 output_flush_guest(struct worker *w, struct batch *b)
 {
-	uint16_t n, left;
+	bool taken, busy = false;
+	uint16_t n = b->n;
 
 	if (unlikely(is_switched_off(b->guest))) {
 		w->counters.guest[b->guest->id].rx_drop[RX_DROP_SWITCHED_OFF] += b->n;
@@ -282,13 +350,14 @@ output_flush_guest(struct worker *w, struct batch *b)
 		return;
 	}
 	if (unlikely(w->sw->cfg->tx_csum &&
-			any_exceeds(b, b->guest->offload_csum, b->guest->offload_tso4)))
-		finish_some(w, b);
-	n = b->n;
-	left = send_finished(w, b, b->frame, n);
-	b->n = left;
-	if (unlikely(left > 0)) {
-		stay_or_drop(w, b, left < n, w->patience);
+			any_exceeds(b, b->guest->offload_csum, b->guest->offload_tso4))) {
+		taken = send_unfinished(w, b, &busy);
+	} else {
+		b->n = send_finished(w, b, b->frame, n);
+		taken = b->n < n;
+	}
+	if (unlikely(b->n > 0)) {
+		stay_or_drop(w, b, taken, busy ? w->pause_patience : w->patience);
 		return;
 	}
 	batch_patience_afresh(b);
@@ -330,39 +399,68 @@ transmit(struct worker *w, uint16_t queue, struct rte_mbuf **frames, uint16_t n,
 	return sent;
 }
 
-/* One frame that the NIC cannot finish. */
-static void
-transmit_unfinished(struct worker *w, struct rte_mbuf *m)
-{
-	struct rte_mbuf *out[OFFLOAD_SEGMENTS_MAX];
-	struct guest_counters *from = &w->counters.guest[m->port];
-	uint16_t queue = queue_of(w, m);
-	uint16_t sent;
-	bool misfit;
-	int n;
-
-	n = offload_finish(m, w->sw->pool, w->sw->pieces_pool, out);
-	if (n < 0) {
-		from->tx_drop[TX_DROP_OFFLOAD]++;
-		w->counters.uplink.tx_drop++;
-		return;
-	}
-	sent = transmit(w, queue, out, (uint16_t)n, &misfit);
-	rte_pktmbuf_free_bulk(out + sent, (unsigned int)(n - sent));
-	if (sent == n) {
-		from->tx_ok++;
-		w->counters.uplink.tx_ok++;
-	} else {
-		from->tx_drop[misfit ? TX_DROP_OFFLOAD : TX_DROP_UPLINK_FULL]++;
-		w->counters.uplink.tx_drop++;
-	}
-}
-
 static void
 drop_from_uplink(struct worker *w, struct rte_mbuf *m, enum tx_drop why)
 {
 	w->counters.uplink.tx_drop++;
 	drop_from_guest(w, m->port, why, m);
+}
+
+/* Count frames that the NIC took, by who sent them. */
+static void
+count_transmitted(struct worker *w, const uint16_t *sender, uint16_t n)
+{
+	uint16_t i;
+
+	for (i = 0; i < n; i++)
+		w->counters.guest[sender[i]].tx_ok++;
+	w->counters.uplink.tx_ok += n;
+}
+
+/*
+ * A frame of unsegmented TCP that the NIC cannot segment. It is counted as one frame, when all of it
+ * has been taken.
+ */
+static void
+transmit_segments(struct worker *w, uint16_t queue, struct rte_mbuf *m)
+{
+	struct rte_mbuf *out[BURST_MAX];
+	uint16_t sent;
+	bool misfit;
+	int n;
+
+	do {
+		n = offload_segment(m, w->sw->pool, out, BURST_MAX);
+		if (n < 0) {
+			drop_from_uplink(w, m, n == -ENOMEM ? TX_DROP_NO_MBUF : TX_DROP_OFFLOAD);
+			return;
+		}
+		sent = transmit(w, queue, out, (uint16_t)n, &misfit);
+		rte_pktmbuf_free_bulk(out + sent, (unsigned int)(n - sent));
+		if (sent < n) {
+			drop_from_uplink(w, m, misfit ? TX_DROP_OFFLOAD : TX_DROP_UPLINK_FULL);
+			return;
+		}
+	} while (!offload_advance(m, sent));
+	count_transmitted(w, &m->port, 1);
+	rte_pktmbuf_free(m);
+}
+
+/* One frame that the NIC cannot finish. */
+static void
+transmit_unfinished(struct worker *w, struct rte_mbuf *m)
+{
+	uint16_t queue = queue_of(w, m), sender = m->port;
+	bool misfit;
+
+	if (m->ol_flags & RTE_MBUF_F_TX_TCP_SEG)
+		transmit_segments(w, queue, m);
+	else if (offload_finish_checksum(m) < 0)
+		drop_from_uplink(w, m, TX_DROP_OFFLOAD);
+	else if (transmit(w, queue, &m, 1, &misfit) == 0)
+		drop_from_uplink(w, m, misfit ? TX_DROP_OFFLOAD : TX_DROP_UPLINK_FULL);
+	else
+		count_transmitted(w, &sender, 1);
 }
 
 /* Frames that leave by one queue. */
@@ -377,14 +475,21 @@ transmit_run(struct worker *w, uint16_t queue, struct rte_mbuf **frames, uint16_
 		sender[i] = frames[i]->port; /* the NIC's own once it took them */
 	while (done < n) {
 		sent = transmit(w, queue, frames + done, (uint16_t)(n - done), &misfit);
-		for (i = done; i < done + sent; i++)
-			w->counters.guest[sender[i]].tx_ok++;
-		w->counters.uplink.tx_ok += sent;
+		count_transmitted(w, &sender[done], sent);
 		done = (uint16_t)(done + sent);
-		if (!misfit)
+		if (done == n)
 			break;
-		/* One guest's odd frame must not cost the others theirs. */
-		drop_from_uplink(w, frames[done++], TX_DROP_OFFLOAD);
+		/*
+		 * One guest's odd frame must not cost the others theirs. It may be one whose MSS the NIC
+		 * has no use for, or that has more segments than a driver makes (net_tap: 64, and
+		 * it says no more than that it took none).
+		 */
+		if (frames[done]->ol_flags & (misfit ? OFFLOAD_FLAGS : RTE_MBUF_F_TX_TCP_SEG))
+			transmit_unfinished(w, frames[done++]);
+		else if (misfit)
+			drop_from_uplink(w, frames[done++], TX_DROP_OFFLOAD);
+		else
+			break;
 	}
 	while (done < n)
 		drop_from_uplink(w, frames[done++], TX_DROP_UPLINK_FULL);

@@ -58,7 +58,6 @@ struct switch_ctx {
 	struct uplink *uplink;
 	struct mirror *mirror; /**< present where a guest is mirrored */
 	struct rte_mempool *pool;	 /**< mbufs with buffers */
-	struct rte_mempool *pieces_pool; /**< mbufs that point into others, NULL without --tso */
 	struct rte_rcu_qsbr *qsbr;
 	struct rte_rcu_qsbr *sections; /**< workers at rings, see guest/direct.h */
 	bool stop; /**< atomic */

@@ -176,6 +176,49 @@ def test_partial_checksum_is_completed_for_the_wire(wire, guests):
         assert wire.recv(1) == [tagged(good, 1000)]
 
 
+@pytest.mark.parametrize("kind", ["hop-by-hop", "routing", "long"])
+def test_checksum_after_ipv6_extension_headers_for_the_wire(wire, guests, kind):
+    """No NIC is told of them: where it fills in checksums it takes the first header for the whole."""
+    from test_guests import ipv6_partial
+    from vhostuser import F_CSUM
+    with wire.switch("--tx-csum", "1") as s:
+        a = guests(s, features=F_CSUM)
+        wire.open()
+        introduce(a)
+        wire.recv(1)
+        wire.ETH_TEST = 0x86dd
+        for proto in (6, 17):
+            frame, hdr, good = ipv6_partial(a, bytes.fromhex(OUTSIDE.replace(":", "")), kind, proto)
+            a.send([frame], hdr=hdr)
+            assert wire.recv(1) == [tagged(good, 1000)]
+
+
+def test_small_segments_for_the_wire(wire, guests):
+    from test_guests import data_of, tcp4
+    from vhostuser import F_CSUM, F_HOST_TSO4
+    if wire.kind == "82599":
+        pytest.skip("the model of the card does not segment")
+    with wire.switch("--tso", "1") as s:
+        a = guests(s, features=F_CSUM | F_HOST_TSO4, buf_len=66000)
+        wire.open()
+        introduce(a)
+        wire.recv(1)
+        wire.ETH_TEST = 0x0800
+        outside = type("Host", (), {"mac": bytes.fromhex(OUTSIDE.replace(":", ""))})
+        for mss, length in ((48, 4000), (216, 20000), (1448, 60000)):
+            data = os.urandom(length)
+            frame, hdr = tcp4(a, outside, data, mss=mss)
+            a.send([frame], hdr=hdr)
+            got = b""
+            for f in wire.recv(-(-length // mss)):
+                assert f[12:16] == struct.pack(">HH", 0x8100, 1000)
+                got += data_of(f[:12] + f[16:], 7 + len(got))
+            assert got == data
+        st = consistent(s.stats(0))
+        assert (st["tx_successful"], st["tx_dropped"]) == (4, 0)
+        assert s.telemetry("/vhost_switch/port")["tx_successful"] == 4
+
+
 def test_null_port_runs(guests):
     with Switch(vdev=["net_null0,no-rx=1"], port="0x1") as s:
         a = guests(s)
