@@ -78,7 +78,8 @@ $(BUILD)/asan-obj/%.o: %.c Makefile $(BUILD)/flavour
 # A unit test is one file, linked with every room but main.c.
 unit: $(UNIT) $(HELPERS)
 
-$(BUILD)/unit/test_output: LDFLAGS += -Wl,--wrap=rte_vhost_enqueue_burst
+$(BUILD)/unit/test_output: LDFLAGS += -Wl,--wrap=rte_vhost_enqueue_burst -Wl,--wrap=rte_vhost_get_vring_base
+$(BUILD)/unit/test_notify: LDFLAGS += -Wl,--wrap=syscall -Wl,--wrap=rte_vhost_get_vring_base
 
 # The direct path against hostile rings, with AddressSanitizer; librte_vhost is played.
 FUZZ := $(BUILD)/asan/fuzz_direct
@@ -158,6 +159,7 @@ bench:
 	@$(PYTHON) bench/bench.py $(BENCH)
 
 $(BUILD)/bench/copy: $(BUILD)/obj/switch/copy.o
+$(BUILD)/bench/notify: $(BUILD)/obj/guest/notify.o
 
 $(BUILD)/bench/%: bench/%.c Makefile
 	@mkdir -p $(@D)

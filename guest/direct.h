@@ -17,6 +17,11 @@
  * taken written into the used ring, so an index is all there is to hand over. A burst's elements are
  * shown to the drivers at its end, or when a ring is handed back before that.
  *
+ * Notifications are always ours, whoever has the indices: librte_vhost gets no call descriptors, as it
+ * would write to them (guest/notify.h). After each of its calls, and after a pause, the used index is
+ * compared with the one of the last notification. The flag by which drivers are told not
+ * to kick is written here too, once the whole ring is known to be in the guest's memory.
+ *
  * Threads. Workers touch rings only in a section: between direct_enter() and direct_pass() or
  * direct_leave(), by an RCU variable of its own. Control sets paused and waits until every worker
  * has left the section that it was in, before librte_vhost acts on a message of the guest's front
@@ -31,7 +36,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/eventfd.h>
 
 #include <rte_atomic.h>
 #include <rte_branch_prediction.h>
@@ -39,6 +43,7 @@
 #include <rte_rcu_qsbr.h>
 #include <rte_spinlock.h>
 
+#include "guest/notify.h"
 #include "guest/vhost_user.h"
 #include "virtio_net_defs.h"
 
@@ -68,13 +73,12 @@ struct direct_region {
 	uint8_t *host;
 };
 
-/** One split virtqueue. */
+/** One virtqueue. Of a packed one avail and used are the driver's and the device's event area. */
 struct direct_ring {
 	rte_spinlock_t lock;
-	bool usable;   /**< addresses are good; written by control while paused */
+	bool in_memory; /**< all of it is in the guest's memory; written by control while paused */
+	bool usable;   /**< and it can be ours; the same */
 	bool ours;     /**< we have the indices; under the lock */
-	bool stale;    /**< librte_vhost has not notified the driver since we last had the ring;
-			  under the lock */
 	bool once;     /**< first poll after a pause: librte_vhost may have a RARP to inject */
 	uint8_t skip;  /**< polls to go before we look again who frames are for; its worker's own */
 	uint16_t lent; /**< calls of librte_vhost under way; under the lock */
@@ -82,9 +86,10 @@ struct direct_ring {
 	uint16_t next_avail; /**< next element of the available ring to take */
 	uint16_t next_used;  /**< next element of the used ring to write */
 	uint16_t shown;	     /**< next_used when the driver was last let see it */
-	uint16_t signalled;  /**< shown when the driver was last thought of */
+	uint16_t signalled;  /**< used index when the driver was last thought of, as librte_vhost has it */
 	bool signalled_valid;
-	int callfd;
+	uint16_t used_before; /**< used index when the call descriptor was set; control's own */
+	int callfd; /**< atomic; closed after a grace period of sections */
 	const struct vring_desc *desc;
 	const struct vring_avail *avail;
 	struct vring_used *used;
@@ -100,6 +105,7 @@ struct direct {
 	unsigned int pauses; /**< direct_pause() less direct_resume(); control's own */
 	bool shared; /**< several workers use its receive rings; constant */
 	bool never;  /**< nothing short of a new guest makes its rings ours; constant */
+	bool packed; /**< packed virtqueues; constant */
 	bool event_idx;
 	bool mergeable;
 	bool host_offloads; /**< the sender's header may ask for something */
@@ -138,6 +144,28 @@ void direct_pause(struct direct *d, int vid, struct rte_rcu_qsbr *sections);
  */
 void direct_resume(struct direct *d, int vid);
 
+/**
+ * Another call descriptor for a virtqueue. The driver is notified by it if it has been by the one before,
+ * since that may have been lost. Control.
+ *
+ * @param d the guest's
+ * @param vid librte_vhost's handle
+ * @param vring virtqueue index
+ * @param callfd the descriptor, -1: none. The one before it can be closed when this returns
+ * @param sections what workers are online in
+ */
+void direct_set_call(struct direct *d, int vid, uint16_t vring, int callfd,
+	struct rte_rcu_qsbr *sections);
+
+/**
+ * The last look at a guest that no worker knows any more: notify its driver of what a worker, that
+ * found the guest paused, did not. Control.
+ *
+ * @param d the guest's
+ * @param vid librte_vhost's handle
+ */
+void direct_end(struct direct *d, int vid);
+
 /** A worker in the scheme of sections. The worker's own. */
 struct direct_section {
 	struct rte_rcu_qsbr *qsbr;
@@ -173,19 +201,6 @@ direct_leave(struct direct_section *s)
 	rte_rcu_qsbr_thread_offline(s->qsbr, s->worker);
 }
 
-/** direct_lend() where there is something to do. */
-void direct_lend_slow(struct direct *d, int vid, uint16_t vring);
-
-/** direct_return() where there is something to do. */
-void direct_return_slow(struct direct *d, int vid, uint16_t vring, struct direct_section *s);
-
-/* Whether a ring can be ours at all. */
-static inline bool
-direct_is_lendable(const struct direct *d, uint16_t vring)
-{
-	return !d->never && vring < d->nb_rings;
-}
-
 /** Whether the guest's front end is changing the device just now. Worker. */
 static inline bool
 direct_is_paused(const struct direct *d)
@@ -193,43 +208,28 @@ direct_is_paused(const struct direct *d)
 	return unlikely(__atomic_load_n(&d->paused, __ATOMIC_ACQUIRE));
 }
 
-/* Whether another worker may take a ring while librte_vhost works with it for this one. */
-static inline bool
-direct_is_shared(const struct direct *d, uint16_t vring)
-{
-	return d->shared && vring % 2 == 0;
-}
-
 /**
- * Let librte_vhost have a ring for a call. Worker.
+ * Let librte_vhost have a ring for calls. Called by a worker in a section: for a receive ring under
+ * guest.rx_lock, for a transmit ring by the worker that polls it.
  *
  * @param d the guest's
  * @param vid librte_vhost's handle
  * @param vring virtqueue index
+ * @return how many frames each call may be given; 0: the ring is not to be used just now; -EINVAL:
+ *   its available index is further ahead than the ring is long. direct_return() is due if positive
  */
-static inline void
-direct_lend(struct direct *d, int vid, uint16_t vring)
-{
-	if (direct_is_lendable(d, vring) && (direct_is_shared(d, vring) || d->ring[vring].ours ||
-			d->ring[vring].stale))
-		direct_lend_slow(d, vid, vring);
-}
+int direct_lend(struct direct *d, int vid, uint16_t vring);
 
 /**
- * The call is over. Worker; in a section afterwards if the ring was lent.
+ * The calls are over: notify the driver if it wants to know. Called as direct_lend(); in a section
+ * afterwards.
  *
  * @param d the guest's
  * @param vid librte_vhost's handle
  * @param vring virtqueue index
  * @param s the worker's
  */
-static inline void
-direct_return(struct direct *d, int vid, uint16_t vring, struct direct_section *s)
-{
-	if (direct_is_lendable(d, vring) &&
-			(direct_is_shared(d, vring) || d->ring[vring].lent > 0))
-		direct_return_slow(d, vid, vring, s);
-}
+void direct_return(struct direct *d, int vid, uint16_t vring, struct direct_section *s);
 
 /**
  * Take a ring's indices over. Worker, in a section, under the ring's lock or for a transmit ring
@@ -301,6 +301,7 @@ static inline void
 direct_tell(const struct direct *d, struct direct_ring *r)
 {
 	uint16_t old = r->signalled;
+	int callfd = __atomic_load_n(&r->callfd, __ATOMIC_RELAXED);
 
 	if (r->shown == old)
 		return;
@@ -315,8 +316,8 @@ direct_tell(const struct direct *d, struct direct_ring *r)
 	} else if (__atomic_load_n(&r->avail->flags, __ATOMIC_RELAXED) & VRING_AVAIL_F_NO_INTERRUPT) {
 		return;
 	}
-	if (r->callfd >= 0)
-		eventfd_write(r->callfd, 1);
+	if (callfd >= 0 && !notify_send(callfd))
+		__atomic_store_n(&r->callfd, -1, __ATOMIC_RELAXED);
 }
 
 #endif /* GUEST_DIRECT_H */

@@ -345,10 +345,31 @@ frontend_accepts(int vid, void *context)
 	return false;
 }
 
+bool
+frontend_keeps(int vid, void *context, struct guests *guests)
+{
+	struct message_context *c = context;
+	uint16_t vring = c->message.payload.u64 & VHOST_USER_VRING;
+	bool call = c->message.request == VHOST_USER_SET_VRING_CALL;
+	bool done;
+
+	if (!call && c->message.request != VHOST_USER_SET_VRING_KICK)
+		return false;
+	done = guests_keep_descriptor(guests, vid, vring, call, c->nb_fds > 0 ? c->fds[0] : -1);
+	if (done || call) {
+		c->nb_fds = 0;
+		c->message.payload.u64 |= VHOST_USER_NO_FD;
+	}
+	return done;
+}
+
 void
-frontend_done(int vid, const void *context)
+frontend_done(int vid, const void *context, struct guests *guests)
 {
 	const struct message_context *c = context;
+
+	if (c->message.request == VHOST_USER_GET_VRING_BASE) /* librte_vhost forgets it likewise */
+		guests_set_call(guests, vid, (uint16_t)c->message.payload.state.index, -1);
 
 	if (c->message.request == VHOST_USER_SET_MEM_TABLE) {
 		fault_watch(vid);

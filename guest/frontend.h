@@ -50,13 +50,26 @@ void frontend_gone(int vid);
  */
 bool frontend_accepts(int vid, void *context);
 
+struct guests;
+
+/**
+ * Take what is ours of a message that was accepted: its call or kick descriptor.
+ *
+ * @param vid librte_vhost's handle
+ * @param context what librte_vhost hands to the pre_msg_handle callback; the descriptor is gone
+ * @param guests the table
+ * @return whether that was all of it, so that librte_vhost has nothing to do
+ */
+bool frontend_keeps(int vid, void *context, struct guests *guests);
+
 /**
  * The last message has been carried out.
  *
  * @param vid librte_vhost's handle
  * @param context what librte_vhost hands to the post_msg_handle callback
+ * @param guests the table
  */
-void frontend_done(int vid, const void *context);
+void frontend_done(int vid, const void *context, struct guests *guests);
 
 /**
  * Whether no message has failed half way.

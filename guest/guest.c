@@ -159,17 +159,28 @@ new_guest(struct guests *guests, int vid, uint16_t id)
 	return g;
 }
 
-/*
- * The rings are polled: tell the driver not to kick, which costs it a system call or an exit from
- * the VM for each burst.
- */
-static void
-stop_kicks(int vid)
+static bool
+is_enabled(int vid, uint16_t vring)
 {
-	uint16_t i, n = rte_vhost_get_vring_num(vid);
+	const struct guest_rings *rings = &rings_of_vid[vid];
+	const uint64_t *words = vring & 1 ? rings->tx : rings->rx;
+	uint16_t pair = vring / 2;
 
-	for (i = 0; i < n; i++)
-		rte_vhost_enable_guest_notification(vid, i, 0);
+	return words[pair / 64] & RTE_BIT64(pair % 64);
+}
+
+/* A ring of a guest that librte_vhost uses no more than we do. */
+static void
+check_ring(int vid, uint16_t vring)
+{
+	struct guest *g = guest_of_vid[vid];
+
+	if (g == NULL || vring >= g->direct->nb_rings || g->direct->ring[vring].in_memory ||
+			g->misplaced_logged)
+		return;
+	g->misplaced_logged = true;
+	RTE_LOG(WARNING, DATA, "(%u) virtqueue %u is not used: it is misaligned or not wholly in the "
+		"guest's memory\n", g->id, vring);
 }
 
 static int
@@ -191,7 +202,6 @@ join_locked(struct guests *guests, int vid)
 	g = new_guest(guests, vid, id);
 	if (g == NULL)
 		return -ENOMEM;
-	stop_kicks(vid);
 	uplink_drain(guests->uplink, id); /* its VLAN's broadcasts came in all the time */
 	/* No worker counts for this id now: its last guest left with a grace period. */
 	for (i = 0; i < guests->nb_workers; i++)
@@ -206,6 +216,10 @@ join_locked(struct guests *guests, int vid)
 	fault_report(vid, &g->direct->broken, guests->learned_fd);
 	RTE_LOG(INFO, DATA, "(%u) guest connected by %s, worker %u%s\n", id, g->socket, g->worker,
 		g->mergeable ? ", mergeable" : "");
+	for (i = 0; i < NOTIFY_RINGS_MAX; i++) {
+		if (is_enabled(vid, (uint16_t)i))
+			check_ring(vid, (uint16_t)i);
+	}
 	return 0;
 }
 
@@ -270,6 +284,7 @@ leave_locked(struct guests *guests, struct guest *g)
 	if (g->programmed)
 		uplink_withdraw(guests->uplink, g->id, g->mac);
 	uplink_drain(guests->uplink, g->id);
+	direct_end(g->direct, g->vid);
 	RTE_LOG(INFO, DATA, "(%u) guest left\n", g->id);
 	free_guest(g);
 }
@@ -286,11 +301,35 @@ guests_leave(struct guests *guests, int vid)
 	pthread_mutex_unlock(&guests->mutex);
 }
 
+void
+guests_set_call(struct guests *guests, int vid, uint16_t vring, int callfd)
+{
+	const struct guest *g = guest_of_vid[vid];
+	int before = notify_keep_call(vid, vring, callfd);
+
+	if (g != NULL)
+		direct_set_call(g->direct, vid, vring, callfd, guests->sections);
+	if (before >= 0)
+		close(before);
+}
+
+bool
+guests_keep_descriptor(struct guests *guests, int vid, uint16_t vring, bool call, int fd)
+{
+	bool in_use = is_enabled(vid, vring);
+
+	if (call)
+		guests_set_call(guests, vid, vring, fd);
+	else if (in_use && fd >= 0)
+		close(fd);
+	return in_use;
+}
+
 /* librte_vhost frees rings that were not negotiated without a word. */
 static void
-forget_absent_rings(int vid)
+forget_absent_rings(struct guests *guests, int vid)
 {
-	unsigned int pair = rte_vhost_get_vring_num(vid) / 2, i;
+	unsigned int n = rte_vhost_get_vring_num(vid), pair = n / 2, i;
 	struct guest_rings *rings = &rings_of_vid[vid];
 
 	for (i = 0; i < QUEUE_PAIR_WORDS; i++) {
@@ -300,10 +339,14 @@ forget_absent_rings(int vid)
 		__atomic_fetch_and(&rings->rx[i], present, __ATOMIC_RELEASE);
 		__atomic_fetch_and(&rings->tx[i], present, __ATOMIC_RELEASE);
 	}
+	for (i = n; i < NOTIFY_RINGS_MAX; i++) {
+		if (notify_call(vid, (uint16_t)i) >= 0)
+			guests_set_call(guests, vid, (uint16_t)i, -1);
+	}
 }
 
-void
-guests_pause(struct guests *guests, int vid)
+static void
+pause_guest(const struct guests *guests, int vid)
 {
 	const struct guest *g = guest_of_vid[vid];
 
@@ -311,14 +354,30 @@ guests_pause(struct guests *guests, int vid)
 		direct_pause(g->direct, vid, guests->sections);
 }
 
-void
-guests_resume(int vid)
+static void
+resume_guest(int vid)
 {
 	const struct guest *g = guest_of_vid[vid];
 
-	forget_absent_rings(vid);
 	if (g != NULL)
 		direct_resume(g->direct, vid);
+}
+
+void
+guests_pause(struct guests *guests, int vid)
+{
+	rings_of_vid[vid].paused = true;
+	pause_guest(guests, vid);
+}
+
+void
+guests_resume(struct guests *guests, int vid)
+{
+	if (!rings_of_vid[vid].paused)
+		return;
+	rings_of_vid[vid].paused = false;
+	forget_absent_rings(guests, vid);
+	resume_guest(vid);
 }
 
 void
@@ -330,23 +389,31 @@ guests_set_ring(struct guests *guests, int vid, uint16_t vring, bool enabled)
 
 	if (pair >= QUEUE_PAIR_MAX)
 		return;
-	if (enabled) {
+	pause_guest(guests, vid);
+	if (enabled)
 		__atomic_fetch_or(&words[pair / 64], RTE_BIT64(pair % 64), __ATOMIC_RELEASE);
-		return;
-	}
-	__atomic_fetch_and(&words[pair / 64], ~RTE_BIT64(pair % 64), __ATOMIC_RELEASE);
-	guests_pause(guests, vid);
-	guests_resume(vid);
+	else
+		__atomic_fetch_and(&words[pair / 64], ~RTE_BIT64(pair % 64), __ATOMIC_RELEASE);
+	resume_guest(vid);
+	if (enabled)
+		check_ring(vid, vring);
 }
 
 void
 guests_clear_rings(int vid)
 {
+	int callfd;
 	unsigned int i;
 
+	rings_of_vid[vid].paused = false;
 	for (i = 0; i < QUEUE_PAIR_WORDS; i++) {
 		__atomic_store_n(&rings_of_vid[vid].rx[i], 0, __ATOMIC_RELEASE);
 		__atomic_store_n(&rings_of_vid[vid].tx[i], 0, __ATOMIC_RELEASE);
+	}
+	for (i = 0; i < NOTIFY_RINGS_MAX; i++) {
+		callfd = notify_keep_call(vid, (uint16_t)i, -1);
+		if (callfd >= 0)
+			close(callfd);
 	}
 }
 

@@ -51,6 +51,7 @@
 struct guest_rings {
 	uint64_t rx[QUEUE_PAIR_WORDS];
 	uint64_t tx[QUEUE_PAIR_WORDS];
+	bool paused; /**< between guests_pause() and guests_resume(); control's own */
 };
 
 /** One guest. Constant while it is published, but for what is marked. */
@@ -71,6 +72,7 @@ struct guest {
 	bool programmed;	 /**< the uplink has its MAC; under the mutex */
 	bool registered_logged;	 /**< under the mutex */
 	bool nic_refusal_logged; /**< under the mutex */
+	bool misplaced_logged;	 /**< that a ring is not in its memory was logged; control's own */
 	bool fault_logged;	 /**< that its memory has gone was logged; under the mutex */
 	bool mirrored;		 /**< its frames are copied to the mirror port; atomic, control's */
 	uint64_t mac;		 /**< key of the MAC; written before pending and registered */
@@ -184,14 +186,41 @@ void guests_set_ring(struct guests *guests, int vid, uint16_t vring, bool enable
 void guests_pause(struct guests *guests, int vid);
 
 /**
- * It has taken effect. Control.
+ * It has taken effect. Nothing happens if the guest was not paused for it. Control.
  *
+ * @param guests the table
  * @param vid librte_vhost's handle, maybe of a device that is no guest
  */
-void guests_resume(int vid);
+void guests_resume(struct guests *guests, int vid);
 
 /**
- * Forget the rings of a connection that has ended. Control.
+ * Another call descriptor for a virtqueue. Its traffic is not paused for that. Called by the vhost
+ * thread.
+ *
+ * @param guests the table
+ * @param vid librte_vhost's handle, maybe of a device that is not a guest
+ * @param vring virtqueue index
+ * @param callfd an eventfd, which belongs to the table from now on; -1: none
+ */
+void guests_set_call(struct guests *guests, int vid, uint16_t vring, int callfd);
+
+/**
+ * A message brings a call or kick descriptor. librte_vhost would write to a call descriptor
+ * (guest/notify.h), so it gets none; and it would stop a virtqueue in use until the message has been
+ * dealt with, which is not necessary. Called by the vhost thread.
+ *
+ * @param guests the table
+ * @param vid librte_vhost's handle
+ * @param vring virtqueue index
+ * @param call whether it is a call descriptor
+ * @param fd the descriptor, or -1 where the message has none. A call descriptor belongs to the
+ *   table from now on; a kick descriptor is closed if the result is true
+ * @return whether librte_vhost is not to see the message at all, since the virtqueue is in use
+ */
+bool guests_keep_descriptor(struct guests *guests, int vid, uint16_t vring, bool call, int fd);
+
+/**
+ * Forget the rings of a connection that has ended, and its call descriptors. Control.
  *
  * @param vid librte_vhost's handle
  */
@@ -273,29 +302,6 @@ guests_find(struct guests *guests, uint16_t id)
 	struct guest *g = guests_get(guests, id);
 
 	return g != NULL && guest_is_registered(g) ? g : NULL;
-}
-
-/**
- * Take frames that a guest sends. Worker that polls it.
- *
- * @param g the guest
- * @param ring queue pair
- * @param section the worker's (direct.h)
- * @param pool where mbufs come from
- * @param[out] frames at least BURST_MAX
- * @return number of frames; one at most of a guest that is not registered, as it may have to wait
- */
-static inline uint16_t
-guest_dequeue(const struct guest *g, uint16_t ring, struct direct_section *section,
-	struct rte_mempool *pool, struct rte_mbuf **frames)
-{
-	uint16_t vring = (uint16_t)(2 * ring + 1), n;
-
-	direct_lend(g->direct, g->vid, vring);
-	n = rte_vhost_dequeue_burst(g->vid, vring, pool, frames,
-		likely(g->registered) ? BURST_MAX : 1);
-	direct_return(g->direct, g->vid, vring, section);
-	return n;
 }
 
 #endif /* GUEST_GUEST_H */

@@ -157,6 +157,8 @@ before_message(int vid, void *message)
 {
 	if (!frontend_accepts(vid, message))
 		return RTE_VHOST_MSG_RESULT_ERR;
+	if (frontend_keeps(vid, message, guests_of_sockets))
+		return RTE_VHOST_MSG_RESULT_OK; /* and after_message() is called */
 	guests_pause(guests_of_sockets, vid);
 	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }
@@ -164,8 +166,8 @@ before_message(int vid, void *message)
 static enum rte_vhost_msg_result
 after_message(int vid, void *message)
 {
-	frontend_done(vid, message);
-	guests_resume(vid);
+	frontend_done(vid, message, guests_of_sockets);
+	guests_resume(guests_of_sockets, vid);
 	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }
 
@@ -186,6 +188,7 @@ static void
 on_destroy_connection(int vid)
 {
 	frontend_gone(vid);
+	guests_clear_rings(vid);
 }
 
 static const struct rte_vhost_device_ops device_ops = {

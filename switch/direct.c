@@ -535,8 +535,8 @@ fill_ring(const struct direct *d, struct direct_ring *r, struct burst *b, uint16
 	return (uint16_t)(i - first);
 }
 
-static void
-switch_off(const struct guest *g, const char *ring)
+void
+direct_switch_off(const struct guest *g, const char *ring)
 {
 	if (!__atomic_exchange_n(&g->direct->broken, true, __ATOMIC_RELAXED))
 		RTE_LOG(ERR, DATA, "(%u) switched off: its %s virtqueue has an index, address or "
@@ -593,7 +593,7 @@ deliver(struct guest *to, struct batch *batch, struct burst *b, uint16_t first, 
 		b->receiver[b->nb_receivers++] = (struct receiver){ d, r, batch };
 	}
 	if (unlikely(*v == BROKEN)) {
-		switch_off(to, "receive");
+		direct_switch_off(to, "receive");
 		*v = ORDINARY;
 	}
 	return done;
@@ -773,7 +773,7 @@ direct_poll(struct worker *w, struct guest *from, uint16_t pair, bool *ordinary)
 		return 0;
 	v = start_burst(d, r, waiting, &b);
 	if (unlikely(v == BROKEN)) {
-		switch_off(from, "transmit");
+		direct_switch_off(from, "transmit");
 		return 0;
 	}
 	if (unlikely(v == ORDINARY || !from->registered)) {

@@ -41,6 +41,14 @@
 uint32_t direct_poll(struct worker *w, struct guest *from, uint16_t pair, bool *ordinary);
 
 /**
+ * Switch a guest off that breaks the rules of its virtqueues: logged once. Worker.
+ *
+ * @param g the guest
+ * @param ring "receive" or "transmit"
+ */
+void direct_switch_off(const struct guest *g, const char *ring);
+
+/**
  * Why a guest takes no part in the direct path. Any thread.
  *
  * @param g the guest

@@ -8,6 +8,7 @@
 #include <rte_hash_crc.h>
 #include <rte_net.h>
 
+#include "switch/direct.h"
 #include "switch/offload.h"
 #include "switch/vlan.h"
 #include "switch/worker.h"
@@ -65,22 +66,47 @@ output_drop_full(struct worker *w, const struct guest *g, struct rte_mbuf *m)
 	rte_pktmbuf_free(m);
 }
 
+/* enqueue() under the ring's lock. Returns how many the ring took in as many calls as it needs. */
+static uint16_t
+enqueue_locked(struct worker *w, struct guest *g, uint16_t ring, struct rte_mbuf **frames, uint16_t n)
+{
+	uint16_t vring = (uint16_t)(2 * ring), sent = 0, now, part;
+	int most;
+
+	direct_enter(&w->section);
+	most = direct_lend(g->direct, g->vid, vring);
+	direct_leave(&w->section);
+	if (unlikely(most <= 0)) {
+		if (most < 0)
+			direct_switch_off(g, "receive");
+		return 0;
+	}
+	do {
+		part = (uint16_t)RTE_MIN(most, n - sent);
+		now = rte_vhost_enqueue_burst(g->vid, vring, frames + sent, part);
+		sent = (uint16_t)(sent + now);
+	} while (now == part && sent < n && !g->direct->packed);
+	direct_return(g->direct, g->vid, vring, &w->section);
+	return sent;
+}
+
 /*
  * Give frames to a guest by librte_vhost, which copies them. It may wait for a lock that control
- * holds while control waits for sections: this is outside of one. From DPDK 23.07 on it does not
- * keep two workers apart any more.
+ * holds while control waits for sections: this is outside of one, and so is waiting for another
+ * worker that gives frames to the same ring. A packed ring is looked at before each call.
  */
 static uint16_t
 enqueue(struct worker *w, struct guest *g, uint16_t ring, struct rte_mbuf **frames, uint16_t n)
 {
-	uint16_t vring = (uint16_t)(2 * ring), sent;
+	uint16_t sent = 0, now;
 
-	direct_lend(g->direct, g->vid, vring);
 	direct_leave(&w->section);
 	rte_spinlock_lock(&g->rx_lock[ring]);
-	sent = rte_vhost_enqueue_burst(g->vid, vring, frames, n);
+	do {
+		now = enqueue_locked(w, g, ring, frames + sent, (uint16_t)(n - sent));
+		sent = (uint16_t)(sent + now);
+	} while (now > 0 && sent < n && g->direct->packed);
 	rte_spinlock_unlock(&g->rx_lock[ring]);
-	direct_return(g->direct, g->vid, vring, &w->section);
 	if (guest_is_mirrored(g))
 		mirror_frames(w->sw->mirror, frames, sent);
 	return sent;

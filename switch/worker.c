@@ -17,6 +17,30 @@ flush_early(struct worker *w, uint16_t n)
 		output_flush(w);
 }
 
+/*
+ * Take frames that a guest sends, by librte_vhost: it waits for no lock here. Returns how many, at
+ * most BURST_MAX.
+ */
+static uint16_t
+dequeue(struct worker *w, struct guest *g, uint16_t ring, struct rte_mbuf **frames)
+{
+	uint16_t vring = (uint16_t)(2 * ring + 1), n;
+	int most;
+
+	direct_enter(&w->section);
+	most = direct_lend(g->direct, g->vid, vring);
+	if (unlikely(most <= 0)) {
+		if (most < 0)
+			direct_switch_off(g, "transmit");
+		return 0;
+	}
+	if (unlikely(!g->registered)) /* a frame of it may have to wait */
+		most = 1;
+	n = rte_vhost_dequeue_burst(g->vid, vring, w->sw->pool, frames, (uint16_t)most);
+	direct_return(g->direct, g->vid, vring, &w->section);
+	return n;
+}
+
 static uint32_t
 poll_guest(struct worker *w, struct guest *g)
 {
@@ -31,7 +55,7 @@ poll_guest(struct worker *w, struct guest *g)
 		moved += direct_poll(w, g, ring, &ordinary);
 		if (!ordinary)
 			continue;
-		n = guest_dequeue(g, ring, &w->section, w->sw->pool, frames);
+		n = dequeue(w, g, ring, frames);
 		if (n == 0)
 			continue;
 		if (guest_is_mirrored(g))
@@ -135,6 +159,7 @@ worker_run(void *arg)
 	}
 	output_drop_all(w);
 	direct_leave(&w->section);
+	notify_end();
 	rte_rcu_qsbr_thread_offline(sw->qsbr, w->index);
 	return 0;
 }

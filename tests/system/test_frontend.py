@@ -14,16 +14,18 @@ import time
 
 import pytest
 
-from harness import Switch, wait_for
+from harness import ROOT, Switch, wait_for
 from test_guests import consistent, introduce
 from vhostuser import (DESC_WRITE, F_MRG_RXBUF, GET_FEATURES, GET_VRING_BASE, SET_FEATURES,
                        SET_MEM_TABLE, SET_PROTOCOL_FEATURES, SET_VRING_ADDR, SET_VRING_CALL,
                        SET_VRING_KICK, SET_VRING_NUM, Guest)
 
+F_LOG_ALL = 1 << 26
 F_EVENT_IDX, F_PACKED = 1 << 29, 1 << 34
 SET_LOG_BASE, NET_SET_MTU, IOTLB_MSG = 6, 20, 22
 POSTCOPY_ADVISE, POSTCOPY_LISTEN, SET_INFLIGHT_FD = 28, 29, 32
 EFD_MAX = 2 ** 64 - 2
+ASAN = os.path.join(ROOT, "build/asan/vhost-switch")
 
 
 def exchange(a, b, n=20):
@@ -315,6 +317,91 @@ def test_a_full_descriptor_to_notify_by(guests, kind):
             a.send([a.frame("ff:ff:ff:ff:ff:ff", bytes([i])) for i in range(50)])
             assert len(evil.recv(50)) == 50
             b.recv(50)
+        exchange(a, b)
+
+
+def fill(fd):
+    """Blocking again, which the peer of a descriptor can always do, and as full as can be."""
+    try:
+        os.eventfd_read(fd)
+    except BlockingIOError:
+        pass
+    os.eventfd_write(fd, EFD_MAX)
+    os.set_blocking(fd, True)
+
+
+@pytest.mark.parametrize("path", ["direct", "flood", "logged", "several queues"])
+def test_a_call_descriptor_that_is_made_to_block(guests, path):
+    """After the switch has made it non-blocking. Frames of both directions notify by it."""
+    with Switch() as s:
+        a, b = guests(s, 2)
+        evil = guests(s, pairs=2 if path == "several queues" else 1)
+        introduce(a, b, evil)
+        if path == "logged":
+            evil.u64(SET_FEATURES, evil.features | F_LOG_ALL)
+        full = [os.eventfd(0, os.EFD_NONBLOCK) for _ in evil.rings]
+        evil.fds += full
+        for i, fd in enumerate(full):
+            assert not ask(evil, SET_VRING_CALL, struct.pack("<Q", i), [fd])
+            fill(fd)
+        to = "ff:ff:ff:ff:ff:ff" if path == "flood" else evil
+        for i in range(20):
+            a.send([a.frame(to, bytes([i]))])
+            evil.send([evil.frame("ff:ff:ff:ff:ff:ff", b"x")])
+        evil.recv(20)
+        exchange(a, b)
+        for fd in full:
+            os.set_blocking(fd, False)
+        assert all(os.eventfd_read(fd) >= EFD_MAX for fd in full)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+@pytest.mark.parametrize("left", [1, 2, 3])
+def test_the_device_area_at_the_very_end_of_memory(guests, packed, left):
+    """Where drivers are told not to kick: behind the last byte is nobody's memory."""
+    with Switch() as s:
+        a, b = guests(s, 2)
+        evil = guests(s, features=F_PACKED if packed else 0, enable=False)
+        evil.start()
+        s.wait_guests(3)
+        for i in (0, 1):
+            evil.state(GET_VRING_BASE, i, 0, reply=True)
+        s.wait_guests(2)
+        for ring in evil.rings:
+            ring.used = evil.length - left
+        evil.start()
+        s.wait_log("(2) virtqueue 0 is not used: it is misaligned or not wholly in the guest's memory")
+        introduce(a, b)
+        a.send([a.frame(evil, b"x"), a.frame("ff:ff:ff:ff:ff:ff", b"x")])
+        b.recv(1)
+        assert evil.mem[evil.length - left:] == bytes(left)
+        exchange(a, b)
+        assert sum("is not used" in line for line in s.lines) == 1
+
+
+def jump(g, ring, by):
+    """The available index is further ahead than the ring is long."""
+    words = g.rings[ring].words
+    words[(g.rings[ring].avail + 2) // 2] = (words[(g.rings[ring].avail + 2) // 2] + by) & 0xffff
+
+
+@pytest.mark.parametrize("size", [2, 4, 16])
+@pytest.mark.parametrize("ring,mergeable", [(1, 0), (0, 0), (0, 1)],
+                         ids=["transmit", "receive", "mergeable"])
+def test_an_index_that_jumps(guests, ring, mergeable, size):
+    """librte_vhost's list of used elements is as long as the ring. With several queue pairs all is its."""
+    with Switch("--mergeable", "1", "--rx-retry", "0", app=ASAN) as s:
+        a, b = guests(s, 2)
+        evil = guests(s, features=F_MRG_RXBUF if mergeable else 0, pairs=2, size=size)
+        introduce(a, b)
+        jump(evil, ring, 3 * size)
+        for _ in range(3):
+            a.send([a.frame("ff:ff:ff:ff:ff:ff", bytes(1000)) for _ in range(40)])
+            b.recv(40)
+        if ring == 0:
+            evil.send([evil.frame("ff:ff:ff:ff:ff:ff", b"x")])  # to be fed it has to be heard once
+            a.send([a.frame("ff:ff:ff:ff:ff:ff", bytes(1000)) for _ in range(40)])
+        s.wait_log(f"(2) switched off: its {'transmit' if ring else 'receive'} virtqueue has an index")
         exchange(a, b)
 
 

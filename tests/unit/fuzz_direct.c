@@ -84,8 +84,8 @@ check(bool right, const char *what)
 static void
 lend_and_return(unsigned int id)
 {
-	direct_lend_slow(guest[id].direct, (int)id, 0);
-	direct_return_slow(guest[id].direct, (int)id, 0, &w->section);
+	if (direct_lend(guest[id].direct, (int)id, 0) > 0)
+		direct_return(guest[id].direct, (int)id, 0, &w->section);
 }
 
 /* librte_vhost, as far as guest/direct.c asks it. */
@@ -314,7 +314,10 @@ scribbler(void *arg)
 static void
 take_rest(unsigned int id)
 {
-	direct_lend(guest[id].direct, (int)id, 1);
+	if (direct_lend(guest[id].direct, (int)id, 1) < 0) {
+		direct_switch_off(&guest[id], "transmit");
+		return;
+	}
 	mem[id].last_used[1] = (uint16_t)(mem[id].last_used[1] + mem[id].avail[1]->idx - mem[id].last_avail[1]);
 	mem[id].last_avail[1] = mem[id].avail[1]->idx;
 	mem[id].used[1]->idx = mem[id].last_used[1];

@@ -17,7 +17,8 @@ static struct switch_ctx sw;
 static struct rte_rcu_qsbr *sections;
 static struct worker *w;
 static struct guest guest[2];
-static struct direct no_direct_path = { .never = true };
+static struct direct *not_ours; /* a guest whose rings librte_vhost has */
+static struct vring_avail available;
 static struct guest_rings one_ring = { .rx = { 1 }, .tx = { 1 } };
 
 static unsigned int room;	/* frames that the ring takes */
@@ -28,6 +29,16 @@ static unsigned int nb_arrived;
 
 uint16_t __wrap_rte_vhost_enqueue_burst(int vid, uint16_t queue, struct rte_mbuf **frames,
 	uint16_t n);
+int __wrap_rte_vhost_get_vring_base(int vid, uint16_t vring, uint16_t *avail, uint16_t *used);
+
+int
+__wrap_rte_vhost_get_vring_base(int vid, uint16_t vring, uint16_t *avail, uint16_t *used)
+{
+	(void)vid;
+	(void)vring;
+	*avail = *used = 0;
+	return 0;
+}
 
 uint16_t
 __wrap_rte_vhost_enqueue_burst(int vid, uint16_t queue, struct rte_mbuf **frames, uint16_t n)
@@ -73,12 +84,18 @@ setup(void **state)
 	w->section.qsbr = sections;
 	w->patience = rte_get_tsc_hz(); /* a second: never over by chance */
 	memset(guest, 0, sizeof(guest));
+	not_ours = calloc(1, sizeof(*not_ours) + 2 * sizeof(not_ours->ring[0]));
+	not_ours->never = true;
+	not_ours->nb_rings = 2;
+	for (i = 0; i < 2; i++)
+		not_ours->ring[i] = (struct direct_ring){ .in_memory = true, .size = 256,
+			.callfd = -1, .avail = &available };
 	for (i = 0; i < 2; i++) {
 		guest[i].id = (uint16_t)i;
 		guest[i].serial = i + 1;
 		guest[i].registered = true;
 		guest[i].rings = &one_ring;
-		guest[i].direct = &no_direct_path;
+		guest[i].direct = not_ours;
 		guests.by_id[i] = &guest[i];
 	}
 	return 0;
@@ -90,6 +107,7 @@ teardown(void **state)
 {
 	(void)state;
 	free(w);
+	free(not_ours);
 	return rte_mempool_avail_count(pool) != pool->size;
 }
 
