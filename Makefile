@@ -81,6 +81,11 @@ unit: $(UNIT) $(HELPERS)
 $(BUILD)/unit/test_output: LDFLAGS += -Wl,--wrap=rte_vhost_enqueue_burst -Wl,--wrap=rte_vhost_get_vring_base
 $(BUILD)/unit/test_notify: LDFLAGS += -Wl,--wrap=syscall -Wl,--wrap=rte_vhost_get_vring_base
 
+# The part of cuse/ that needs no libfuse is tested in every build.
+TRANSLATOR := $(addprefix $(BUILD)/obj/cuse/,translator.o descriptor.o memory.o)
+$(TRANSLATOR) $(BUILD)/unit/test_translator: ALL_CFLAGS += -DVHOST_CUSE
+$(BUILD)/unit/test_translator: $(TRANSLATOR)
+
 # The direct path against hostile rings, with AddressSanitizer; librte_vhost is played.
 FUZZ := $(BUILD)/asan/fuzz_direct
 FUZZ_WRAPS := get_vring_base set_vring_base get_vhost_vring get_mem_table get_negotiated_features \

@@ -13,7 +13,7 @@
  * The device's thread only, but for descriptor_use_module().
  */
 
-#include <stdbool.h>
+#include <net/if.h>
 #include <sys/types.h>
 
 /**
@@ -31,17 +31,41 @@ pid_t descriptor_process(pid_t thread);
  */
 int descriptor_use_module(void);
 
+/** What a descriptor is, as far as this program has a use for it. Bits, to name several. */
+enum descriptor_type {
+	DESCRIPTOR_OTHER = 0,
+	DESCRIPTOR_EVENTFD = 1,
+	DESCRIPTOR_SOCKET = 2,
+	DESCRIPTOR_TAP = 4, /**< of tun, macvtap or ipvtap */
+};
+
 /**
- * Take one over.
+ * Take a descriptor over, if it is of one of some types. One of another type is not copied: its
+ * ioctls and its close() may block. A caller that exchanges it meanwhile gains nothing.
  *
  * @param process process id
  * @param fd its number there
- * @return own descriptor, close-on-exec, or a negative errno: -EBADF when fd is not open there
+ * @param types of enum descriptor_type, or'ed
+ * @param[out] type of what was taken
+ * @return own descriptor, close-on-exec, or a negative errno: -EBADF when fd is not open there,
+ *   -EINVAL when it is of another type
  */
-int descriptor_take(pid_t process, int fd);
+int descriptor_take(pid_t process, int fd, unsigned int types, enum descriptor_type *type);
 
-/** @return whether an own descriptor is an eventfd */
-bool descriptor_is_eventfd(int fd);
+/** The same for an eventfd. */
+int descriptor_take_eventfd(pid_t process, int fd);
+
+/**
+ * See that a descriptor is a backend as VHOST_NET_SET_BACKEND has it: a tap that is attached to an
+ * interface, or a raw packet socket. It is copied for the time of the call.
+ *
+ * @param process process id
+ * @param fd its number there
+ * @param[out] name the interface of a tap
+ * @return 0 or a negative errno, the kernel's: -ENOTSOCK for anything else, -EINVAL for a tap
+ *   without an interface
+ */
+int descriptor_check_backend(pid_t process, int fd, char name[IFNAMSIZ]);
 
 /** Give up what descriptor_use_module() opened. */
 void descriptor_release_module(void);

@@ -2,6 +2,7 @@
 #define FUSE_USE_VERSION 35
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -14,8 +15,9 @@
 #include <unistd.h>
 
 #include <cuse_lowlevel.h>
-#include <linux/vhost.h>
+#include <linux/capability.h>
 
+#include <rte_bitops.h>
 #include <rte_common.h>
 
 #include "cuse/cuse.h"
@@ -26,9 +28,6 @@ RTE_LOG_REGISTER(log_type_cuse, vhost-switch.cuse, INFO);
 
 #define DEFAULT_NAME "vhost-net"
 #define NAME_LENGTH_MAX 64
-
-/* What the kernel's vhost takes at most by default (module parameter max_mem_regions). */
-#define REGIONS_MAX 64
 
 /*
  * The device's default number: of the major of miscellaneous devices, since DPDK's virtio_user
@@ -103,23 +102,6 @@ on_release(fuse_req_t req, struct fuse_file_info *fi)
 }
 
 /*
- * How long the argument of VHOST_SET_MEM_TABLE is, once the part before the regions is there.
- * Returns a negative errno for a count that nobody means.
- */
-static int
-add_regions(const void *in_buf, size_t *in)
-{
-	const struct vhost_memory *table = in_buf;
-
-	if (table->nregions == 0)
-		return -EINVAL;
-	if (table->nregions > REGIONS_MAX)
-		return -E2BIG;
-	*in += table->nregions * sizeof(table->regions[0]);
-	return 0;
-}
-
-/*
  * The kernel does not know what an ioctl of ours reads and writes. It asks with no data, is told
  * where the data is, and asks again with it: once more for the regions of VHOST_SET_MEM_TABLE.
  * The caller may change its memory in between, so lengths are worked out anew each time.
@@ -140,11 +122,9 @@ on_ioctl(fuse_req_t req, int signed_cmd, void *arg, struct fuse_file_info *fi, u
 		fuse_reply_err(req, ENOTTY);
 		return;
 	}
-	ret = front_end_sizes(cmd, &in, &out_iov.iov_len);
-	header = in;
-	if (ret == 0 && cmd == VHOST_SET_MEM_TABLE && in_len >= header)
-		ret = add_regions(in_buf, &in);
-	if (ret == 0 && (in_len < in || out_len < out_iov.iov_len)) {
+	front_end_sizes(cmd, NULL, 0, &header, &out_iov.iov_len);
+	front_end_sizes(cmd, in_buf, in_len, &in, &out_iov.iov_len);
+	if (in_len < in || out_len < out_iov.iov_len) {
 		if (in_len > header) { /* the number of regions has grown meanwhile */
 			fuse_reply_err(req, EINVAL);
 			return;
@@ -153,13 +133,7 @@ on_ioctl(fuse_req_t req, int signed_cmd, void *arg, struct fuse_file_info *fi, u
 		fuse_reply_ioctl_retry(req, &in_iov, in > 0, &out_iov, out_iov.iov_len > 0);
 		return;
 	}
-	if (ret == 0) {
-		ret = front_end_ioctl(o->fe, fuse_req_ctx(req)->pid, cmd, in_buf, out);
-	} else if (ret != -ENOTTY) {
-		RTE_LOG(WARNING, CUSE, "VHOST_SET_MEM_TABLE refused: %s\n", strerror(-ret));
-	} else {
-		RTE_LOG(DEBUG, CUSE, "ioctl 0x%x is not known\n", cmd);
-	}
+	ret = front_end_ioctl(o->fe, fuse_req_ctx(req)->pid, cmd, in_buf, out);
 	if (ret < 0)
 		fuse_reply_err(req, -ret);
 	else
@@ -261,6 +235,43 @@ check_name(const char *name)
 	return 0;
 }
 
+/* Capabilities, by the numbers of linux/capability.h, that this process has in effect. */
+static uint64_t
+effective_capabilities(void)
+{
+	FILE *f = fopen("/proc/self/status", "re");
+	uint64_t capabilities = 0;
+	char line[128];
+
+	if (f == NULL)
+		return 0;
+	while (fgets(line, sizeof(line), f) != NULL) {
+		if (sscanf(line, "CapEff: %" SCNx64, &capabilities) == 1)
+			break;
+	}
+	fclose(f);
+	return capabilities;
+}
+
+/* Without these each guest would be refused, for what looks like an error of its own. */
+static int
+check_capabilities(void)
+{
+	uint64_t have = effective_capabilities();
+
+	if (!(have & RTE_BIT64(CAP_SYS_PTRACE))) {
+		fprintf(stderr, "vhost-switch: --dev-basename needs CAP_SYS_PTRACE, "
+			"to look into the processes that open the device\n");
+		return -EPERM;
+	}
+	if (!(have & (RTE_BIT64(CAP_CHECKPOINT_RESTORE) | RTE_BIT64(CAP_SYS_ADMIN)))) {
+		fprintf(stderr, "vhost-switch: --dev-basename needs CAP_CHECKPOINT_RESTORE or "
+			"CAP_SYS_ADMIN, to open guest memory below /proc/PID/map_files\n");
+		return -EPERM;
+	}
+	return 0;
+}
+
 static int
 check_kernel(const struct config *cfg)
 {
@@ -290,6 +301,8 @@ cuse_prepare(struct config *cfg)
 	ret = choose_number(cfg->cuse_devnum);
 	if (ret == 0)
 		ret = check_name(cfg->dev_basename != NULL ? cfg->dev_basename : DEFAULT_NAME);
+	if (ret == 0)
+		ret = check_capabilities();
 	if (ret == 0)
 		ret = check_kernel(cfg);
 	if (ret == 0)

@@ -94,7 +94,9 @@ add_piece(struct search *s, const struct vhost_memory_region *r, const struct ma
 	}
 	piece.fd = open_mapping(s->process, m);
 	if (piece.fd < 0) {
-		s->why = "a file of guest memory cannot be opened";
+		s->why = piece.fd == -EPERM ?
+			"a file of guest memory cannot be opened without CAP_CHECKPOINT_RESTORE" :
+			"a file of guest memory cannot be opened";
 		return piece.fd;
 	}
 	s->pieces[s->n++] = piece;
@@ -148,7 +150,7 @@ memory_take(pid_t process, const struct vhost_memory *table, struct memory_piece
 		if (r->memory_size == 0 || r->userspace_addr + r->memory_size < r->memory_size ||
 				r->guest_phys_addr + r->memory_size < r->memory_size) {
 			s.why = "a region of guest memory is empty or wraps around";
-			ret = -EINVAL;
+			ret = -EFAULT;
 			break;
 		}
 		ret = search_region(&s, r);
@@ -159,7 +161,7 @@ memory_take(pid_t process, const struct vhost_memory *table, struct memory_piece
 			ret = -EFAULT;
 		}
 	}
-	if (ret == 0 && s.n == 0) {
+	if (ret == 0 && s.n == 0 && table->nregions > 0) {
 		s.why = "guest memory is not shared: it takes hugetlbfs or a memfd with share=on";
 		ret = -EFAULT;
 	}

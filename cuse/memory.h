@@ -39,8 +39,8 @@ struct memory_piece {
  * @param table its VHOST_SET_MEM_TABLE
  * @param[out] pieces at least MEMORY_PIECES_MAX
  * @param[out] why on error, a text for the log
- * @return number of pieces, from 1 on, or a negative errno: -EFAULT when the memory is private or
- *   not there, -E2BIG when it is in too many pieces, -EINVAL when the table makes no sense
+ * @return number of pieces, 0 for a table without regions, or a negative errno: -EFAULT when the
+ *   memory is private or not there, or the table makes no sense, -E2BIG when it is in too many pieces
  */
 int memory_take(pid_t process, const struct vhost_memory *table, struct memory_piece *pieces,
 	const char **why);

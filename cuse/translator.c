@@ -44,12 +44,30 @@
 	(RTE_BIT64(VHOST_USER_F_PROTOCOL_FEATURES) | RTE_BIT64(VHOST_F_LOG_ALL) |                  \
 		RTE_BIT64(VIRTIO_NET_F_MQ) | RTE_BIT64(VIRTIO_F_RING_PACKED))
 
+/* What the kernel's vhost accepts at most by default (module parameter max_mem_regions). */
+#define REGIONS_MAX 64
+
+/* A ring: what the client said of it. */
+struct ring {
+	uint32_t num;		/* descriptors */
+	uint32_t base;		/* the next avail entry to use, unless librte_vhost has the ring */
+	uint32_t busyloop;	/* microseconds; for VHOST_GET_VRING_BUSYLOOP_TIMEOUT alone */
+	struct vhost_vring_addr addr;
+	int kick, call;		/* descriptors of our own; -1: none */
+	bool running;		/* it has a backend */
+	bool attached;		/* librte_vhost has it */
+};
+
 struct front_end {
 	const char *path;
 	int sock;
 	uint64_t features;    /* that can be had */
-	bool owned;	      /* VHOST_SET_OWNER was called */
-	bool running[RINGS];  /* the ring has a backend */
+	uint64_t negotiated;  /* those of the last VHOST_SET_FEATURES */
+	pid_t owner;	      /* the process that called VHOST_SET_OWNER, 0: none */
+	bool has_table;	      /* there was a VHOST_SET_MEM_TABLE, perhaps one without regions */
+	int nb_pieces;	      /* of guest memory; their descriptors are closed */
+	struct memory_piece pieces[MEMORY_PIECES_MAX];
+	struct ring rings[RINGS];
 	unsigned int complaints;
 	pid_t process;	      /* of the call in hand */
 	const char *why;      /* it was refused, where the errno does not say enough */
@@ -156,6 +174,31 @@ hang_up(struct front_end *fe, int error)
 	return error;
 }
 
+/* Replace a descriptor that is kept. */
+static void
+keep(int *kept, int fd)
+{
+	if (*kept >= 0)
+		close(*kept);
+	*kept = fd;
+}
+
+/* Forget all that the client said. */
+static void
+forget(struct front_end *fe)
+{
+	unsigned int i;
+
+	fe->owner = 0;
+	fe->negotiated = 0;
+	fe->nb_pieces = 0;
+	for (i = 0; i < RINGS; i++) {
+		keep(&fe->rings[i].kick, -1);
+		keep(&fe->rings[i].call, -1);
+		fe->rings[i] = (struct ring){ .num = 1, .kick = -1, .call = -1 };
+	}
+}
+
 /* Begin a new life as a vhost-user front end. */
 static int
 call_up(struct front_end *fe)
@@ -164,8 +207,6 @@ call_up(struct front_end *fe)
 	struct timeval timeout = { .tv_sec = REPLY_TIMEOUT_S };
 	uint64_t protocol;
 
-	fe->owned = false;
-	memset(fe->running, 0, sizeof(fe->running));
 	snprintf(un.sun_path, sizeof(un.sun_path), "%s", fe->path);
 	fe->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fe->sock < 0)
@@ -187,12 +228,16 @@ call_up(struct front_end *fe)
 int
 front_end_create(const char *socket, struct front_end **fe)
 {
+	unsigned int i;
 	int ret;
 
 	*fe = calloc(1, sizeof(**fe));
 	if (*fe == NULL)
 		return -ENOMEM;
 	(*fe)->path = socket;
+	for (i = 0; i < RINGS; i++)
+		(*fe)->rings[i].kick = (*fe)->rings[i].call = -1;
+	forget(*fe);
 	ret = call_up(*fe);
 	if (ret < 0) {
 		free(*fe);
@@ -205,7 +250,148 @@ void
 front_end_destroy(struct front_end *fe)
 {
 	hang_up(fe, 0);
+	forget(fe);
 	free(fe);
+}
+
+/* Rings and librte_vhost. */
+
+static int
+tell_state(struct front_end *fe, enum vhost_user_request request, unsigned int i, uint32_t value)
+{
+	struct vhost_user_message m = { .request = request, .size = sizeof(m.payload.state),
+		.payload.state = { .index = i, .num = value } };
+
+	return tell(fe, &m, NULL, 0);
+}
+
+static int
+tell_address(struct front_end *fe, unsigned int i)
+{
+	struct vhost_user_message m = { .request = VHOST_USER_SET_VRING_ADDR,
+		.size = sizeof(m.payload.address), .payload.address = fe->rings[i].addr };
+
+	/* Nothing is logged, since VHOST_F_LOG_ALL is not offered. */
+	m.payload.address.index = i;
+	m.payload.address.flags = 0;
+	m.payload.address.log_guest_addr = 0;
+	return tell(fe, &m, NULL, 0);
+}
+
+static int
+tell_eventfd(struct front_end *fe, enum vhost_user_request request, unsigned int i, int fd)
+{
+	struct vhost_user_message m = { .request = request, .size = sizeof(m.payload.u64),
+		.payload.u64 = fd < 0 ? i | VHOST_USER_NO_FD : i };
+
+	return tell(fe, &m, &fd, fd < 0 ? 0 : 1);
+}
+
+/* Whether an area of the client lies in one piece of guest memory. */
+static bool
+is_in_memory(const struct front_end *fe, uint64_t address, uint64_t size)
+{
+	const struct memory_piece *p;
+
+	for (p = fe->pieces; p < fe->pieces + fe->nb_pieces; p++) {
+		if (address >= p->caller_address && address - p->caller_address <= p->size &&
+				size <= p->size - (address - p->caller_address))
+			return true;
+	}
+	return false;
+}
+
+/* Whether a ring of these addresses can be reached; virtio 1.1, 2.6 has the sizes of its parts. */
+static bool
+is_reachable(struct front_end *fe, unsigned int i, const struct vhost_vring_addr *addr)
+{
+	uint64_t event = fe->negotiated & RTE_BIT64(VIRTIO_RING_F_EVENT_IDX) ? 2 : 0;
+	uint64_t num = fe->rings[i].num;
+
+	if (is_in_memory(fe, addr->desc_user_addr, num * 16) &&
+			is_in_memory(fe, addr->avail_user_addr, 4 + num * 2 + event) &&
+			is_in_memory(fe, addr->used_user_addr, 4 + num * 8 + event))
+		return true;
+	fe->why = "the ring is not in guest memory";
+	return false;
+}
+
+/* Take a ring away from librte_vhost, and remember where it has come to. The guest leaves. */
+static int
+detach(struct front_end *fe, unsigned int i)
+{
+	struct vhost_user_message m = { .request = VHOST_USER_GET_VRING_BASE,
+		.size = sizeof(m.payload.state), .payload.state.index = i };
+	struct ring *r = &fe->rings[i];
+
+	if (!r->attached)
+		return 0;
+	if (exchange(fe, &m, NULL, 0) < 0 || m.size != sizeof(m.payload.state)) {
+		fe->why = "the connection to librte_vhost is broken";
+		return -EIO;
+	}
+	r->base = m.payload.state.num & UINT16_MAX;
+	r->attached = false;
+	return tell_state(fe, VHOST_USER_SET_VRING_ENABLE, i, 0);
+}
+
+/* Give a ring to librte_vhost. In this order; the kick makes it look where the ring is. */
+static int
+attach(struct front_end *fe, unsigned int i)
+{
+	struct ring *r = &fe->rings[i];
+	int ret;
+
+	if (r->attached || fe->nb_pieces == 0)
+		return 0; /* guest memory is yet to come */
+	ret = tell_state(fe, VHOST_USER_SET_VRING_NUM, i, r->num);
+	if (ret == 0)
+		ret = tell_state(fe, VHOST_USER_SET_VRING_BASE, i, r->base);
+	if (ret == 0)
+		ret = tell_address(fe, i);
+	if (ret == 0)
+		ret = tell_eventfd(fe, VHOST_USER_SET_VRING_CALL, i, r->call);
+	if (ret == 0)
+		ret = tell_eventfd(fe, VHOST_USER_SET_VRING_KICK, i, r->kick);
+	r->attached = ret == 0;
+	return ret;
+}
+
+/* Let a ring run, or rest. */
+static int
+enable(struct front_end *fe, unsigned int i, bool on)
+{
+	int ret = on ? attach(fe, i) : 0;
+
+	if (ret == 0 && fe->rings[i].attached)
+		ret = tell_state(fe, VHOST_USER_SET_VRING_ENABLE, i, on);
+	return ret;
+}
+
+/* Take all rings away for a change that librte_vhost refuses while it has them. */
+static int
+detach_all(struct front_end *fe)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < RINGS && ret == 0; i++)
+		ret = detach(fe, i);
+	return ret;
+}
+
+/* And go on with those that have a backend. */
+static int
+resume(struct front_end *fe)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < RINGS && ret == 0; i++) {
+		if (fe->rings[i].running && !fe->rings[i].attached)
+			ret = enable(fe, i, true);
+	}
+	return ret;
 }
 
 /* The ioctls, one function each. in and out are as long as their commands say. */
@@ -222,13 +408,20 @@ static int
 do_set_features(struct front_end *fe, const void *in, void *out)
 {
 	uint64_t features = *(const uint64_t *)in;
+	int ret;
 
 	(void)out;
 	if (features & ~fe->features)
 		return -EOPNOTSUPP;
+	ret = features == fe->negotiated ? 0 : detach_all(fe);
 	/* With protocol features rings start disabled: VHOST_NET_SET_BACKEND enables them. */
-	return tell_u64(fe, VHOST_USER_SET_FEATURES,
-		features | RTE_BIT64(VHOST_USER_F_PROTOCOL_FEATURES));
+	if (ret == 0)
+		ret = tell_u64(fe, VHOST_USER_SET_FEATURES,
+			features | RTE_BIT64(VHOST_USER_F_PROTOCOL_FEATURES));
+	if (ret < 0)
+		return ret;
+	fe->negotiated = features;
+	return resume(fe);
 }
 
 /* Of the backend features (VHOST_BACKEND_F_IOTLB_MSG_V2 and the like) there are none. */
@@ -257,10 +450,11 @@ do_set_owner(struct front_end *fe, const void *in, void *out)
 
 	(void)in;
 	(void)out;
-	if (fe->owned)
+	if (fe->owner != 0)
 		return -EBUSY;
 	ret = tell(fe, &m, NULL, 0);
-	fe->owned = ret == 0;
+	if (ret == 0)
+		fe->owner = fe->process;
 	return ret;
 }
 
@@ -271,145 +465,262 @@ do_reset_owner(struct front_end *fe, const void *in, void *out)
 	(void)in;
 	(void)out;
 	hang_up(fe, 0);
+	forget(fe);
+	fe->has_table = true; /* the kernel leaves a table without regions */
 	return call_up(fe);
+}
+
+/* See what becomes of the rings with another table of memory, which fe has already. */
+static int
+check_rings(struct front_end *fe)
+{
+	unsigned int i;
+
+	for (i = 0; i < RINGS; i++) {
+		struct ring *r = &fe->rings[i];
+
+		if (fe->nb_pieces > 0 && r->running && !is_reachable(fe, i, &r->addr))
+			return -EFAULT;
+	}
+	fe->why = NULL;
+	return 0;
+}
+
+/* Take those away that are not in guest memory any more. */
+static int
+detach_unreachable(struct front_end *fe)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < RINGS && ret == 0; i++) {
+		if (!is_reachable(fe, i, &fe->rings[i].addr))
+			ret = detach(fe, i);
+	}
+	fe->why = NULL;
+	return ret;
+}
+
+static int
+tell_memory(struct front_end *fe)
+{
+	struct vhost_user_message m = { .request = VHOST_USER_SET_MEM_TABLE };
+	struct vhost_user_memory memory = { .nregions = (uint32_t)fe->nb_pieces };
+	int fds[MEMORY_PIECES_MAX], i;
+
+	/* Messages cannot have a table without regions. Without rings the old one is of no use. */
+	if (fe->nb_pieces == 0)
+		return 0;
+	for (i = 0; i < fe->nb_pieces; i++) {
+		memory.region[i].guest_address = fe->pieces[i].guest_address;
+		memory.region[i].size = fe->pieces[i].size;
+		memory.region[i].user_address = fe->pieces[i].caller_address;
+		memory.region[i].mmap_offset = fe->pieces[i].offset;
+		fds[i] = fe->pieces[i].fd;
+	}
+	m.size = (uint32_t)(offsetof(struct vhost_user_memory, region) +
+		(size_t)fe->nb_pieces * sizeof(memory.region[0]));
+	m.payload.memory = memory;
+	return tell(fe, &m, fds, fe->nb_pieces);
 }
 
 static int
 do_set_mem_table(struct front_end *fe, const void *in, void *out)
 {
-	struct vhost_user_message m = { .request = VHOST_USER_SET_MEM_TABLE };
-	struct vhost_user_memory memory = { 0 };
-	struct memory_piece pieces[MEMORY_PIECES_MAX];
-	int fds[MEMORY_PIECES_MAX];
-	int n, i, ret;
+	const struct vhost_memory *table = in;
+	struct front_end old = *fe;
+	int n, ret;
 
 	(void)out;
-	n = memory_take(fe->process, in, pieces, &fe->why);
-	if (n < 0)
-		return n;
-	memory.nregions = (uint32_t)n;
-	for (i = 0; i < n; i++) {
-		memory.region[i].guest_address = pieces[i].guest_address;
-		memory.region[i].size = pieces[i].size;
-		memory.region[i].user_address = pieces[i].caller_address;
-		memory.region[i].mmap_offset = pieces[i].offset;
-		fds[i] = pieces[i].fd;
+	if (table->padding != 0)
+		return -EOPNOTSUPP;
+	if (table->nregions > REGIONS_MAX)
+		return -E2BIG;
+	n = memory_take(fe->process, table, fe->pieces, &fe->why);
+	fe->nb_pieces = n;
+	ret = n < 0 ? n : check_rings(fe);
+	if (ret == 0)
+		ret = detach_unreachable(fe);
+	if (ret == 0)
+		ret = tell_memory(fe);
+	if (n > 0)
+		memory_release(fe->pieces, n);
+	if (ret < 0) {
+		memcpy(fe->pieces, old.pieces, sizeof(fe->pieces));
+		fe->nb_pieces = old.nb_pieces;
+		return ret;
 	}
-	m.size = (uint32_t)(offsetof(struct vhost_user_memory, region) +
-		(size_t)n * sizeof(memory.region[0]));
-	m.payload.memory = memory;
-	ret = tell(fe, &m, fds, n);
-	memory_release(pieces, n);
-	return ret;
+	fe->has_table = true;
+	return resume(fe);
 }
 
 static int
 do_set_vring_addr(struct front_end *fe, const void *in, void *out)
 {
-	struct vhost_user_message m = { .request = VHOST_USER_SET_VRING_ADDR,
-		.size = sizeof(m.payload.address) };
+	struct vhost_vring_addr addr;
+	struct ring *r;
 
 	(void)out;
-	memcpy(&m.payload.address, in, sizeof(m.payload.address));
-	return tell(fe, &m, NULL, 0);
-}
-
-static int
-set_state(struct front_end *fe, enum vhost_user_request request, const void *in)
-{
-	struct vhost_user_message m = { .request = request, .size = sizeof(m.payload.state) };
-
-	memcpy(&m.payload.state, in, sizeof(m.payload.state));
-	/* The kernel takes neither while the ring is in use. */
-	if (fe->running[m.payload.state.index])
-		return -EBUSY;
-	return tell(fe, &m, NULL, 0);
+	memcpy(&addr, in, sizeof(addr));
+	r = &fe->rings[addr.index];
+	if (addr.flags & ~(1U << VHOST_VRING_F_LOG))
+		return -EOPNOTSUPP;
+	/* virtio 1.1, 2.6: avail is aligned to 2 bytes, used to 4. The kernel does not look at desc. */
+	if (addr.avail_user_addr % 2 != 0 || addr.used_user_addr % 4 != 0 ||
+			addr.log_guest_addr % 4 != 0)
+		return -EINVAL;
+	if (r->running && fe->nb_pieces > 0 && !is_reachable(fe, addr.index, &addr))
+		return -EINVAL;
+	r->addr = addr;
+	return r->attached ? tell_address(fe, addr.index) : 0;
 }
 
 static int
 do_set_vring_num(struct front_end *fe, const void *in, void *out)
 {
 	const struct vhost_vring_state *state = in;
+	struct ring *r = &fe->rings[state->index];
+	int ret;
 
 	(void)out;
+	if (r->running)
+		return -EBUSY;
 	/* virtio 1.1, 2.6: a power of two, at most 32768 */
 	if (state->num == 0 || state->num > 32768 || (state->num & (state->num - 1)) != 0)
 		return -EINVAL;
-	return set_state(fe, VHOST_USER_SET_VRING_NUM, in);
+	ret = detach(fe, state->index);
+	if (ret == 0)
+		r->num = state->num;
+	return ret;
 }
 
 static int
 do_set_vring_base(struct front_end *fe, const void *in, void *out)
 {
+	const struct vhost_vring_state *state = in;
+	struct ring *r = &fe->rings[state->index];
+	int ret;
+
 	(void)out;
-	if (((const struct vhost_vring_state *)in)->num > UINT16_MAX)
+	if (r->running)
+		return -EBUSY;
+	if (state->num > UINT16_MAX)
 		return -EINVAL;
-	return set_state(fe, VHOST_USER_SET_VRING_BASE, in);
+	ret = detach(fe, state->index);
+	if (ret == 0)
+		r->base = state->num;
+	return ret;
 }
 
-/* The guest is stopped before this returns. */
+/* Of a ring without a backend, as clients ask it, librte_vhost has stopped when this returns. */
 static int
 do_get_vring_base(struct front_end *fe, const void *in, void *out)
 {
-	struct vhost_user_message m = { .request = VHOST_USER_GET_VRING_BASE,
-		.size = sizeof(m.payload.state) };
-	int ret;
+	const struct vhost_vring_state *state = in;
+	struct vhost_vring_state base = { .index = state->index };
+	int ret = detach(fe, state->index);
 
-	memcpy(&m.payload.state, in, sizeof(m.payload.state));
-	ret = exchange(fe, &m, NULL, 0);
-	if (ret < 0 || m.size != sizeof(m.payload.state)) {
-		fe->why = "the connection to librte_vhost is broken";
-		return -EIO;
-	}
-	memcpy(out, &m.payload.state, sizeof(m.payload.state));
-	return 0;
+	base.num = fe->rings[state->index].base;
+	memcpy(out, &base, sizeof(base));
+	return ret == 0 ? resume(fe) : ret;
 }
 
-/* KICK, CALL or ERR: an eventfd, or -1 for none. */
+/* A descriptor of a ring or of the log: an own copy of an eventfd, or -1 for none. */
 static int
-set_eventfd(struct front_end *fe, enum vhost_user_request request, const void *in)
+take_eventfd(struct front_end *fe, int caller_fd, int *fd)
 {
-	const struct vhost_vring_file *file = in;
-	struct vhost_user_message m = { .request = request, .size = sizeof(m.payload.u64),
-		.payload.u64 = file->index };
-	int fd, ret;
-
-	if (file->fd == VHOST_FILE_UNBIND) {
-		m.payload.u64 |= VHOST_USER_NO_FD;
-		return tell(fe, &m, NULL, 0);
-	}
-	fd = descriptor_take(fe->process, file->fd);
-	if (fd < 0)
-		return fd;
-	if (descriptor_is_eventfd(fd))
-		ret = tell(fe, &m, &fd, 1);
-	else {
+	*fd = -1;
+	if (caller_fd == VHOST_FILE_UNBIND)
+		return 0;
+	*fd = descriptor_take_eventfd(fe->process, caller_fd);
+	if (*fd == -EINVAL)
 		fe->why = "the descriptor is no eventfd";
-		ret = -EINVAL;
-	}
-	close(fd);
-	return ret;
+	return *fd < 0 ? *fd : 0;
 }
 
 static int
 do_set_vring_kick(struct front_end *fe, const void *in, void *out)
 {
+	const struct vhost_vring_file *file = in;
+	struct ring *r = &fe->rings[file->index];
+	int fd, ret = take_eventfd(fe, file->fd, &fd);
+
 	(void)out;
-	return set_eventfd(fe, VHOST_USER_SET_VRING_KICK, in);
+	if (ret < 0)
+		return ret;
+	keep(&r->kick, fd);
+	return r->attached ? tell_eventfd(fe, VHOST_USER_SET_VRING_KICK, file->index, fd) : 0;
 }
 
 static int
 do_set_vring_call(struct front_end *fe, const void *in, void *out)
 {
+	const struct vhost_vring_file *file = in;
+	struct ring *r = &fe->rings[file->index];
+	int fd, ret = take_eventfd(fe, file->fd, &fd);
+
 	(void)out;
-	return set_eventfd(fe, VHOST_USER_SET_VRING_CALL, in);
+	if (ret < 0)
+		return ret;
+	keep(&r->call, fd);
+	return r->attached ? tell_eventfd(fe, VHOST_USER_SET_VRING_CALL, file->index, fd) : 0;
 }
 
+/* What the kernel would signal by this, an error in a ring, is in the log here. */
 static int
 do_set_vring_err(struct front_end *fe, const void *in, void *out)
 {
+	const struct vhost_vring_file *file = in;
+	int fd, ret = take_eventfd(fe, file->fd, &fd);
+
 	(void)out;
-	return set_eventfd(fe, VHOST_USER_SET_VRING_ERR, in);
+	if (ret == 0)
+		keep(&fd, -1);
+	return ret;
+}
+
+/* A log is for VHOST_F_LOG_ALL, which is not offered, so that nothing is ever written to it. */
+static int
+do_set_log_base(struct front_end *fe, const void *in, void *out)
+{
+	(void)fe;
+	(void)in;
+	(void)out;
+	return 0;
+}
+
+static int
+do_set_log_fd(struct front_end *fe, const void *in, void *out)
+{
+	int caller_fd, fd, ret;
+
+	(void)out;
+	memcpy(&caller_fd, in, sizeof(caller_fd));
+	ret = take_eventfd(fe, caller_fd, &fd);
+	if (ret == 0)
+		keep(&fd, -1);
+	return ret;
+}
+
+/* How long to poll before waiting for a kick; workers always poll. QEMU's poll-us sets it. */
+static int
+do_set_vring_busyloop(struct front_end *fe, const void *in, void *out)
+{
+	const struct vhost_vring_state *state = in;
+
+	(void)out;
+	fe->rings[state->index].busyloop = state->num;
+	return 0;
+}
+
+static int
+do_get_vring_busyloop(struct front_end *fe, const void *in, void *out)
+{
+	struct vhost_vring_state state = *(const struct vhost_vring_state *)in;
+
+	state.num = fe->rings[state.index].busyloop;
+	memcpy(out, &state, sizeof(state));
+	return 0;
 }
 
 /*
@@ -417,19 +728,20 @@ do_set_vring_err(struct front_end *fe, const void *in, void *out)
  * is how people know it: QEMU's ifname, or libvirt's <target dev=>.
  */
 static int
-name_guest(struct front_end *fe, int caller_fd)
+check_backend(struct front_end *fe, const struct vhost_vring_file *file, char name[IFNAMSIZ])
 {
-	struct ifreq ifr = { 0 };
-	int fd = descriptor_take(fe->process, caller_fd);
+	const struct ring *r = &fe->rings[file->index];
+	int ret = descriptor_check_backend(fe->process, file->fd, name);
 
-	if (fd < 0)
-		return fd;
-	if (ioctl(fd, TUNGETIFF, &ifr) < 0)
-		snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "no tap");
-	close(fd);
-	RTE_LOG(INFO, CUSE, "process %d starts its guest (%.*s)\n", fe->process, IFNAMSIZ,
-		ifr.ifr_name);
-	return 0;
+	if (ret == -ENOTSOCK)
+		fe->why = "the backend is not a tap or a raw packet socket";
+	if (ret == -EINVAL)
+		fe->why = "the backend is a tap without an interface";
+	/* Without guest memory yet, the kernel sees no more than that there is a ring. */
+	if (ret == 0 && (fe->nb_pieces > 0 || r->addr.used_user_addr == 0) &&
+			!is_reachable(fe, file->index, &r->addr))
+		ret = -EFAULT;
+	return ret;
 }
 
 static int
@@ -437,19 +749,23 @@ do_net_set_backend(struct front_end *fe, const void *in, void *out)
 {
 	const struct vhost_vring_file *file = in;
 	bool on = file->fd != VHOST_FILE_UNBIND;
-	struct vhost_user_message m = { .request = VHOST_USER_SET_VRING_ENABLE,
-		.size = sizeof(m.payload.state),
-		.payload.state = { .index = file->index, .num = on } };
-	int ret = 0;
+	char name[IFNAMSIZ] = "";
+	int ret;
 
 	(void)out;
+	if (!fe->has_table) {
+		fe->why = "there is no guest memory";
+		return -EFAULT;
+	}
+	ret = on ? check_backend(fe, file, name) : 0;
+	if (ret == 0)
+		ret = enable(fe, file->index, on);
+	if (ret < 0)
+		return ret;
 	if (on && file->index == 0)
-		ret = name_guest(fe, file->fd);
-	if (ret == 0)
-		ret = tell(fe, &m, NULL, 0);
-	if (ret == 0)
-		fe->running[file->index] = on;
-	return ret;
+		RTE_LOG(INFO, CUSE, "process %d starts its guest (%s)\n", fe->process, name);
+	fe->rings[file->index].running = on;
+	return 0;
 }
 
 /*
@@ -471,6 +787,8 @@ static const struct translation {
 	{ VHOST_SET_OWNER, "VHOST_SET_OWNER", false, false, do_set_owner },
 	{ VHOST_RESET_OWNER, "VHOST_RESET_OWNER", true, false, do_reset_owner },
 	{ VHOST_SET_MEM_TABLE, "VHOST_SET_MEM_TABLE", true, false, do_set_mem_table },
+	{ VHOST_SET_LOG_BASE, "VHOST_SET_LOG_BASE", true, false, do_set_log_base },
+	{ VHOST_SET_LOG_FD, "VHOST_SET_LOG_FD", true, false, do_set_log_fd },
 	{ VHOST_SET_VRING_NUM, "VHOST_SET_VRING_NUM", true, true, do_set_vring_num },
 	{ VHOST_SET_VRING_BASE, "VHOST_SET_VRING_BASE", true, true, do_set_vring_base },
 	{ VHOST_GET_VRING_BASE, "VHOST_GET_VRING_BASE", true, true, do_get_vring_base },
@@ -478,8 +796,24 @@ static const struct translation {
 	{ VHOST_SET_VRING_KICK, "VHOST_SET_VRING_KICK", true, true, do_set_vring_kick },
 	{ VHOST_SET_VRING_CALL, "VHOST_SET_VRING_CALL", true, true, do_set_vring_call },
 	{ VHOST_SET_VRING_ERR, "VHOST_SET_VRING_ERR", true, true, do_set_vring_err },
+	{ VHOST_SET_VRING_BUSYLOOP_TIMEOUT, "VHOST_SET_VRING_BUSYLOOP_TIMEOUT", true, true,
+	  do_set_vring_busyloop },
+	{ VHOST_GET_VRING_BUSYLOOP_TIMEOUT, "VHOST_GET_VRING_BUSYLOOP_TIMEOUT", true, true,
+	  do_get_vring_busyloop },
 	{ VHOST_NET_SET_BACKEND, "VHOST_NET_SET_BACKEND", true, true, do_net_set_backend },
 };
+
+static int
+do_unknown(struct front_end *fe, const void *in, void *out)
+{
+	(void)fe;
+	(void)in;
+	(void)out;
+	return -ENOTTY;
+}
+
+/* The kernel takes whatever else there may be for the command of a ring. */
+static const struct translation unknown = { 0, NULL, true, true, do_unknown };
 
 static const struct translation *
 find_translation(unsigned int cmd)
@@ -490,17 +824,24 @@ find_translation(unsigned int cmd)
 		if (translations[i].cmd == cmd)
 			return &translations[i];
 	}
-	return NULL;
+	return &unknown;
 }
 
-int
-front_end_sizes(unsigned int cmd, size_t *in, size_t *out)
+void
+front_end_sizes(unsigned int cmd, const void *header, size_t len, size_t *in, size_t *out)
 {
-	if (find_translation(cmd) == NULL)
-		return -ENOTTY;
+	const struct vhost_memory *table = header;
+
 	*in = _IOC_DIR(cmd) & _IOC_WRITE ? _IOC_SIZE(cmd) : 0;
 	*out = _IOC_DIR(cmd) & _IOC_READ ? _IOC_SIZE(cmd) : 0;
-	return 0;
+	if (find_translation(cmd) == &unknown) {
+		*in = sizeof(uint32_t); /* the index of a ring */
+		*out = 0;
+	} else if (cmd == VHOST_GET_VRING_BUSYLOOP_TIMEOUT) {
+		*out = _IOC_SIZE(cmd); /* although its number says that it writes nothing */
+	} else if (cmd == VHOST_SET_MEM_TABLE && len >= *in && table->nregions <= REGIONS_MAX) {
+		*in += table->nregions * sizeof(table->regions[0]);
+	}
 }
 
 static int
@@ -514,7 +855,7 @@ translate(struct front_end *fe, const struct translation *t, pid_t thread, const
 		fe->why = "the calling process is not to be seen from here";
 		return fe->process;
 	}
-	if (t->needs_owner && !fe->owned)
+	if (t->needs_owner && fe->owner != fe->process)
 		return -EPERM;
 	if (t->has_index && *(const uint32_t *)in >= RINGS)
 		return -ENOBUFS;
@@ -529,12 +870,14 @@ front_end_ioctl(struct front_end *fe, pid_t thread, unsigned int cmd, const void
 
 	fe->why = NULL;
 	ret = translate(fe, t, thread, in, out);
-	if (ret == -EIO) /* what became of the message nobody knows: the guest is to go */
-		hang_up(fe, 0);
-	if (ret < 0 && fe->complaints++ < COMPLAINTS_MAX)
+	if (t == &unknown)
+		RTE_LOG(DEBUG, CUSE, "ioctl 0x%x is not known\n", cmd);
+	else if (ret < 0 && fe->complaints++ < COMPLAINTS_MAX)
 		RTE_LOG(WARNING, CUSE, "%s of thread %d refused: %s%s%s%s\n", t->name, thread,
 			strerror(-ret), fe->why != NULL ? ", " : "",
 			fe->why != NULL ? fe->why : "",
 			fe->complaints == COMPLAINTS_MAX ? " (the last line about this guest)" : "");
+	if (ret == -EIO) /* what became of the message nobody knows: the guest is to go */
+		hang_up(fe, 0);
 	return ret;
 }

@@ -6,14 +6,16 @@
  * @file
  * From vhost-net ioctls to vhost-user messages.
  *
- * A front end stands for one open of the device: one connection to librte_vhost, so one guest. It
- * keeps no more state than it takes to answer as the kernel's vhost-net does. What is wrong with a
- * call is found here, by descriptor.c and memory.c, or by librte_vhost, which tells by its
+ * A front end stands for one open of the device: one connection to librte_vhost, so one guest. The
+ * kernel's vhost-net accepts the ioctls of a ring in any order, and all that it was told stays valid
+ * when its backend is taken away. librte_vhost accepts one order, and forgets half of it when a ring
+ * stops. So the front end remembers what it was told, and tells librte_vhost when a ring gets its
+ * backend. What is wrong with a call is found here, by descriptor.c and memory.c, or by librte_vhost, which tells by its
  * acknowledgement (vhost-user specification, REPLY_ACK); then the caller gets an errno, the log a
  * line, and all goes on.
  *
- * The device's thread only. Descriptors that were taken over are closed when the message has been
- * sent: librte_vhost has its own by then.
+ * The device's thread only. Descriptors of guest memory are closed when the message has been sent:
+ * librte_vhost has its own by then. Those of a ring's eventfds stay, to be sent again.
  */
 
 #include <stddef.h>
@@ -41,22 +43,25 @@ void front_end_destroy(struct front_end *fe);
 /**
  * How many bytes an ioctl reads from its caller's memory and writes there.
  *
- * @param cmd the command
- * @param[out] in bytes that it reads; for VHOST_SET_MEM_TABLE those before the regions
+ * @param cmd the command, any
+ * @param header what the caller passed, as far as it is known; it matters for VHOST_SET_MEM_TABLE,
+ *   whose regions are read when it has a number of them that is accepted
+ * @param len bytes of it, 0: nothing is known yet
+ * @param[out] in bytes that it reads
  * @param[out] out bytes that it writes
- * @return 0, or -ENOTTY for a command that is not known
  */
-int front_end_sizes(unsigned int cmd, size_t *in, size_t *out);
+void front_end_sizes(unsigned int cmd, const void *header, size_t len, size_t *in, size_t *out);
 
 /**
  * Carry an ioctl out.
  *
  * @param fe the front end
  * @param thread id of the calling thread
- * @param cmd a command that front_end_sizes() knows
- * @param in what the caller passed, as long as front_end_sizes() says, or with its regions
+ * @param cmd the command
+ * @param in what the caller passed, as long as front_end_sizes() says of it
  * @param[out] out what it gets back
- * @return 0 or a negative errno, which the log has a line for
+ * @return 0 or a negative errno, which the log has a line for: -ENOTTY for a command that is not
+ *   known
  */
 int front_end_ioctl(struct front_end *fe, pid_t thread, unsigned int cmd, const void *in, void *out);
 

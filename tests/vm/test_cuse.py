@@ -22,7 +22,8 @@ import vm  # noqa: E402
 
 INSIDE = [os.path.join(HERE, "inside", name) for name in ("cuse.py", "eventfd_link.py")]
 APP = os.path.join(vm.ROOT, "build/cuse/app/vhost-switch")
-MODULES = ["fuse", "cuse", "tun"]
+# The last four are the kernel's vhost-net, whose answers the device is held against
+MODULES = ["fuse", "cuse", "tun", "vhost_iotlb", "vhost", "tap", "vhost_net"]
 # pytest and what it imports, as Debian's python3-pytest has them
 PYTEST = ["pytest", "_pytest", "pluggy", "iniconfig", "packaging", "attr", "more_itertools",
           "exceptiongroup", "tomli", "importlib_metadata", "zipp", "py.py", "py"]
@@ -94,6 +95,19 @@ def outcomes():
         if m:
             results[m.group(2)] = m.group(1)
     return results, machine
+
+
+@pytest.mark.parametrize("without, named", [
+    ("-sys_ptrace", "CAP_SYS_PTRACE"),
+    ("-checkpoint_restore,-sys_admin", "CAP_CHECKPOINT_RESTORE")])
+def test_capabilities_that_guests_will_need(without, named):
+    """Said before anything is started; each guest would be refused else."""
+    r = subprocess.run(["setpriv", f"--bounding-set={without}", APP, "-l", "0", "--no-huge", "--",
+                        "-p", "0x0", "--dev-basename", "usvhost"], capture_output=True, text=True,
+                       timeout=30, check=False)
+    assert r.returncode == 1 and r.stdout == ""
+    assert r.stderr.startswith(f"vhost-switch: --dev-basename needs {named}"), r.stderr
+    assert len(r.stderr.splitlines()) == 1
 
 
 def names():

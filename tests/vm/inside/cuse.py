@@ -3,9 +3,11 @@
 
 import ctypes
 import errno
+import fcntl
 import mmap
 import os
 import signal
+import socket
 import stat
 import struct
 import subprocess
@@ -102,9 +104,7 @@ def test_frames_both_ways_with_a_vhost_user_guest(taking):
 
 def test_mergeable_buffers_and_the_taps_name():
     with cuse_switch("--mergeable", "1") as s:
-        tap = os.open("/dev/net/tun", os.O_RDWR)
-        import fcntl
-        fcntl.ioctl(tap, 0x400454ca, struct.pack("16sH22x", b"guest7", 0x1002))  # TUNSETIFF
+        tap = tap_with_an_interface(b"guest7")
         a = VhostNet("02:00:00:00:00:0a", features=1 << 15, tap=tap)
         b = Guest(s.sock, "02:00:00:00:00:0b", features=1 << 15)
         s.wait_guests(2)
@@ -188,6 +188,315 @@ def refused(guest, command, data, error):
     assert e.value.errno == error, e.value
 
 
+def pair(index, value):
+    return struct.pack("<Ii", index, value)
+
+
+def table(*regions, padding=0, n=None):
+    return struct.pack("<II", len(regions) if n is None else n, padding) + b"".join(
+        struct.pack("<QQQQ", *r, 0) for r in regions)
+
+
+def addresses(index, desc, used, avail, flags=0, log=0):
+    return struct.pack("<IIQQQQ", index, flags, desc, used, avail, log)
+
+
+class Recorder:
+    """An open of a vhost-net device that notes what each ioctl comes to."""
+
+    def __init__(self, path, things):
+        self.device, self.notes = Device(path), []
+        self.__dict__.update(things)
+
+    def __call__(self, command, data=b""):
+        try:
+            answer = self.device.ioctl(command, data)
+            self.notes.append(answer.hex() if isinstance(answer, bytes) else answer)
+        except OSError as e:
+            self.notes.append(errno.errorcode[e.errno])
+
+    def ring(self, index=0):
+        """Set one up, in memory that is set up."""
+        self(vn.SET_VRING_NUM, pair(index, 256))
+        self(vn.SET_VRING_BASE, pair(index, 0))
+        at = self.base + 0x4000 * index
+        self(vn.SET_VRING_ADDR, addresses(index, at, at + 0x2000, at + 0x1000))
+
+    def memory(self):
+        self(vn.SET_MEM_TABLE, table((0, 1 << 20, self.base)))
+
+
+RING_COMMANDS = [vn.SET_VRING_NUM, vn.SET_VRING_BASE, vn.GET_VRING_BASE, vn.SET_VRING_KICK,
+                 vn.SET_VRING_CALL, vn.SET_VRING_ERR, vn.NET_SET_BACKEND, vn.SET_VRING_BUSYLOOP,
+                 vn.GET_VRING_BUSYLOOP]
+UNKNOWN = [vn.ioc(2, 0x77, 8), vn.ioc(1, 0x13, 8), vn.ioc(1, 0x14, 8), vn.ioc(0, 0x05, 0)]
+
+
+def without_an_owner(d):
+    for command in RING_COMMANDS + UNKNOWN + [vn.SET_LOG_BASE]:
+        d(command, pair(0, 1))
+        d(command, pair(7, 1))
+    d(vn.SET_LOG_FD, struct.pack("<i", -1))
+    d(vn.SET_VRING_ADDR, bytes(40))
+    d(vn.SET_MEM_TABLE, table(n=65))
+    d(vn.SET_MEM_TABLE, table(padding=1))
+    d(vn.SET_MEM_TABLE, table())
+    d(vn.RESET_OWNER)
+    d(vn.SET_FEATURES, struct.pack("<Q", 1 << 32))
+    d(vn.SET_FEATURES, b"\xff" * 8)
+    d(vn.SET_BACKEND_FEATURES, bytes(8))
+    d(vn.SET_BACKEND_FEATURES, b"\x80" + bytes(7))
+
+
+def owners(d):
+    d(vn.SET_OWNER)
+    d(vn.SET_OWNER)
+    child = os.fork()
+    if child == 0:  # another process is no owner
+        status = 255
+        try:
+            d.device.ioctl(vn.SET_VRING_NUM, pair(0, 256))
+        except OSError as e:
+            status = e.errno
+        os._exit(status)
+    d.notes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    d(vn.SET_VRING_NUM, pair(0, 256))
+    d(vn.RESET_OWNER)
+    d(vn.SET_VRING_NUM, pair(0, 256))
+    d(vn.RESET_OWNER)
+    d(vn.SET_OWNER)
+    d(vn.NET_SET_BACKEND, pair(0, -1))  # after it there is a table without regions
+    d(vn.NET_SET_BACKEND, pair(0, d.tap))
+
+
+def indices(d):
+    d(vn.SET_OWNER)
+    for index in (1, 2, 3, 255, 256, 0x7fffffff, 0x80000000, 0xffffffff):
+        for command in RING_COMMANDS + UNKNOWN:
+            d(command, struct.pack("<II", index, 0xffffffff))
+        d(vn.SET_VRING_ADDR, struct.pack("<I36x", index))
+
+
+def null_pointers(d):
+    d(vn.SET_OWNER)
+    for command in RING_COMMANDS + UNKNOWN + [
+            vn.SET_LOG_BASE, vn.SET_LOG_FD, vn.SET_VRING_ADDR, vn.SET_MEM_TABLE, vn.SET_FEATURES,
+            vn.GET_FEATURES, vn.SET_BACKEND_FEATURES]:
+        d(command)
+
+
+def sizes_and_bases(d):
+    d(vn.SET_OWNER)
+    for num in (0, 1, 2, 3, 255, 256, 1024, 32768, 32769, 65536, 0x80000000, 0xffffffff):
+        d(vn.SET_VRING_NUM, struct.pack("<II", 0, num))
+    for num in (0, 1, 0x7fff, 0x8000, 0xffff, 0x10000, 0xffffffff):
+        d(vn.SET_VRING_BASE, struct.pack("<II", 1, num))
+        d(vn.GET_VRING_BASE, pair(1, 77))
+        d(vn.GET_VRING_BASE, pair(0, 77))
+    d(vn.GET_VRING_BUSYLOOP, pair(0, 77))
+    d(vn.SET_VRING_BUSYLOOP, pair(0, 50))
+    d(vn.GET_VRING_BUSYLOOP, pair(0, 77))
+
+
+def ring_addresses(d):
+    d(vn.SET_OWNER)  # there is no memory yet
+    for flags in (0, 1, 2, 3, 0x80000000, 0xffffffff):
+        d(vn.SET_VRING_ADDR, addresses(0, 0x10000, 0x12000, 0x11000, flags))
+    for desc, used, avail, log in ((1, 0, 0, 0), (8, 0, 0, 0), (0, 1, 0, 0), (0, 2, 0, 0), (0, 4, 0, 0),
+                                   (0, 0, 1, 0), (0, 0, 2, 0), (0, 0, 0, 1), (0, 0, 0, 2),
+                                   (0, 0, 0, 4), (0, 0, 0, 0)):
+        d(vn.SET_VRING_ADDR, addresses(0, 0x10000 + desc, 0x12000 + used, 0x11000 + avail, 0, log))
+    d(vn.SET_VRING_ADDR, addresses(0, 0x10001, 0x12001, 0x11000, 2))  # flags come first
+
+
+def memory_tables(d):
+    d(vn.SET_OWNER)
+    region = (0, 1 << 20, d.base)
+    d(vn.SET_MEM_TABLE, table())
+    d(vn.SET_MEM_TABLE, table(padding=1))
+    d(vn.SET_MEM_TABLE, table(region, padding=1))
+    d(vn.SET_MEM_TABLE, table(padding=1, n=65))
+    d(vn.SET_MEM_TABLE, table(n=65))
+    d(vn.SET_MEM_TABLE, table(n=0xffffffff))
+    d(vn.SET_MEM_TABLE, table(region))
+    d(vn.SET_MEM_TABLE, table(region, (1 << 32, 1 << 12, d.base + (1 << 16))))
+    d(vn.SET_MEM_TABLE, table((1 << 20, 0, d.base)))
+    d(vn.SET_MEM_TABLE, table(((1 << 64) - 4096, 1 << 20, d.base)))
+    d(vn.SET_MEM_TABLE, table(region)[:8] + region_with_flags(region, 0xffffffffffffffff))
+    d(vn.SET_MEM_TABLE, table())
+
+
+def region_with_flags(region, flags):
+    return struct.pack("<QQQQ", *region, flags)
+
+
+def eventfds(d):
+    d(vn.SET_OWNER)
+    for command in (vn.SET_VRING_KICK, vn.SET_VRING_CALL, vn.SET_VRING_ERR):
+        for fd in (-1, d.eventfd, d.eventfd, -1, -1, 999, -2, -0x80000000, d.tap, d.udp, d.memfd, d.pipe,
+                   d.path_only, d.device.fd):
+            d(command, pair(0, fd))
+            d(command, pair(1, fd))
+    for fd in (-1, d.eventfd, 999, -2, d.memfd):
+        d(vn.SET_LOG_FD, struct.pack("<i", fd))
+    for base in (0, d.base, 0x1000):
+        d(vn.SET_LOG_BASE, struct.pack("<Q", base))
+
+
+def backends(d):
+    d(vn.SET_OWNER)
+    for fd in (-1, 999, d.tap):
+        d(vn.NET_SET_BACKEND, pair(0, fd))  # there is no memory yet
+    d.memory()
+    for fd in (-1, d.memfd, d.tap):
+        d(vn.NET_SET_BACKEND, pair(0, fd))  # nor a ring
+    d.ring(0)
+    d.ring(1)
+    for fd in (-1, 999, -2, d.memfd, d.pipe, d.eventfd, d.udp, d.packet_dgram, d.path_only, d.device.fd,
+               d.unattached):
+        d(vn.NET_SET_BACKEND, pair(0, fd))
+        d(vn.NET_SET_BACKEND, pair(1, fd))
+    for fd in (d.tap, d.tap, d.packet, d.memfd, -1, -1, d.packet, -1):
+        d(vn.NET_SET_BACKEND, pair(0, fd))
+        d(vn.NET_SET_BACKEND, pair(1, fd))
+    # a ring that the client does not have
+    d(vn.SET_VRING_ADDR, addresses(0, 0x1000, 0x2000, 0x3000))
+    d(vn.NET_SET_BACKEND, pair(0, d.tap))
+
+
+def a_ring_in_use(d):
+    d(vn.SET_OWNER)
+    d(vn.SET_FEATURES, struct.pack("<Q", 1 << 32))
+    d.memory()
+    d.ring(0)
+    d(vn.NET_SET_BACKEND, pair(0, d.tap))
+    for num in (0, 3, 256):
+        d(vn.SET_VRING_NUM, pair(0, num))
+        d(vn.SET_VRING_BASE, pair(0, num))
+        d(vn.SET_VRING_NUM, pair(1, num))
+        d(vn.SET_VRING_BASE, pair(1, num))
+    d(vn.SET_VRING_BASE, pair(0, 0x10000))
+    for command in (vn.SET_VRING_KICK, vn.SET_VRING_CALL, vn.SET_VRING_ERR):
+        d(command, pair(0, d.eventfd))
+        d(command, pair(0, -1))
+        d(command, pair(0, d.pipe))
+    at = d.base
+    d(vn.SET_VRING_ADDR, addresses(0, at, at + 0x2000, at + 0x1000))
+    d(vn.SET_VRING_ADDR, addresses(0, at, at + 0x2002, at + 0x1000))
+    d(vn.GET_VRING_BASE, pair(0, 77))
+    d(vn.SET_FEATURES, struct.pack("<Q", 1 << 32 | 1 << 28))
+    d.memory()
+    d(vn.SET_MEM_TABLE, table())
+    d.memory()
+    d(vn.NET_SET_BACKEND, pair(0, -1))
+    d(vn.GET_VRING_BASE, pair(0, 77))
+    d(vn.NET_SET_BACKEND, pair(0, d.tap))
+    d(vn.RESET_OWNER)
+    d(vn.SET_VRING_NUM, pair(0, 256))
+
+
+def tap_with_an_interface(name):
+    tap = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(tap, 0x400454ca, struct.pack("16sH22x", name, 0x1002))  # TUNSETIFF, IFF_TAP
+    return tap
+
+
+@pytest.fixture
+def things():
+    """Descriptors, and memory, to name to a device."""
+    memfd = os.memfd_create("things")
+    os.ftruncate(memfd, 1 << 20)
+    mapped = mmap.mmap(memfd, 1 << 20)
+    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
+               socket.socket(socket.AF_PACKET, socket.SOCK_RAW),
+               socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)]
+    ends, event = os.pipe(), os.eventfd(0)
+    fds = {"memfd": memfd, "eventfd": event, "pipe": ends[0], "tap": tap_with_an_interface(b"things0"),
+           "unattached": os.open("/dev/net/tun", os.O_RDWR),
+           "path_only": os.open(f"/proc/self/fd/{event}", os.O_PATH)}
+    yield dict(fds, base=ctypes.addressof(ctypes.c_char.from_buffer(mapped)), udp=sockets[0].fileno(),
+               packet=sockets[1].fileno(), packet_dgram=sockets[2].fileno())
+    for fd in [*fds.values(), ends[1]]:
+        os.close(fd)
+    for s in sockets:
+        s.close()
+
+
+@pytest.mark.parametrize("talk", [
+    without_an_owner, owners, indices, null_pointers, sizes_and_bases, ring_addresses, memory_tables,
+    eventfds, backends, a_ring_in_use], ids=lambda f: f.__name__)
+def test_answers_are_those_of_the_kernels_vhost_net(talk, things):
+    kernels = Recorder("/dev/vhost-net", things)
+    talk(kernels)
+    kernels.device.close()
+    with cuse_switch() as s:
+        ours = Recorder(DEVICE, things)
+        talk(ours)
+        ours.device.close()
+        assert len(ours.notes) > 8 and ours.notes == kernels.notes, [
+            (i, x, y) for i, (x, y) in enumerate(zip(ours.notes, kernels.notes)) if x != y]
+        g = VhostNet()  # it goes on
+        s.wait_guests(1)
+        g.close()
+
+
+def test_a_ring_keeps_what_the_client_said_of_it():
+    """The kernel's has no order, and SET_BACKEND alone starts and stops."""
+    with cuse_switch() as s:
+        b = Guest(s.sock, "02:00:00:00:00:0b")
+        s.wait_guests(1)
+        a = VhostNet("02:00:00:00:00:0a")
+        s.wait_guests(2)
+        introduce(a, b)
+        exchange(a, b)
+        a.stop()
+        s.wait_guests(1)
+        a.set_backends(a.tap)
+        s.wait_guests(2)
+        introduce(a, b)
+        exchange(a, b)
+        # in use: asked where it is, without its memory for a time, with other features
+        for i, ring in enumerate(a.rings):
+            assert a.ring(vn.GET_VRING_BASE, i, 0) == struct.pack("<II", i, ring.used_idx())
+        s.wait_guests(2)
+        introduce(a, b)
+        exchange(a, b)
+        a.call(vn.SET_MEM_TABLE, table())
+        s.wait_guests(1)
+        a.set_memory(0, a.length, a.base)
+        s.wait_guests(2)
+        introduce(a, b)
+        exchange(a, b)
+        a.call(vn.SET_FEATURES, struct.pack("<Q", a.features | 1 << 28))
+        s.wait_guests(2)
+        introduce(a, b)
+        exchange(a, b)
+        for g in (a, b):
+            g.close()
+
+
+def test_a_ring_is_set_up_in_another_order_and_without_eventfds():
+    with cuse_switch() as s:
+        b = Guest(s.sock, "02:00:00:00:00:0b")
+        s.wait_guests(1)
+        a = VhostNet("02:00:00:00:00:0a", enable=False)
+        a.call(vn.RESET_OWNER)
+        a.call(vn.SET_OWNER)
+        a.ring(vn.SET_VRING_KICK, 1, -1)
+        for i, ring in enumerate(a.rings):
+            a.call(vn.SET_VRING_ADDR, addresses(i, a.base + ring.desc, a.base + ring.used,
+                                                a.base + ring.avail))
+            a.ring(vn.SET_VRING_NUM, i, ring.size)
+        a.call(vn.SET_FEATURES, struct.pack("<Q", a.features))
+        a.set_memory(0, a.length, a.base)
+        a.set_backends(a.tap)
+        s.wait_guests(2)
+        introduce(a, b)
+        exchange(a, b)
+        for g in (a, b):
+            g.close()
+
+
 def test_out_of_order_and_nonsense():
     with cuse_switch() as s:
         b = Guest(s.sock, "02:00:00:00:00:0b")
@@ -196,7 +505,6 @@ def test_out_of_order_and_nonsense():
         a.steps, a.sock = None, Device()
         a.call(vn.GET_FEATURES, bytes(8))  # once answered, its connection has been accepted
         before = settled_descriptors(s)
-        pair = lambda i, v: struct.pack("<Ii", i, v)  # noqa: E731
         # before VHOST_SET_OWNER
         for command in (vn.SET_VRING_NUM, vn.SET_VRING_BASE, vn.SET_VRING_KICK, vn.SET_VRING_CALL,
                         vn.SET_VRING_ERR, vn.NET_SET_BACKEND, vn.GET_VRING_BASE):
@@ -217,15 +525,14 @@ def test_out_of_order_and_nonsense():
         refused(a, vn.SET_FEATURES, b"\xff" * 8, errno.EOPNOTSUPP)
         refused(a, vn.SET_BACKEND_FEATURES, b"\1" + bytes(7), errno.EOPNOTSUPP)
         assert a.call(vn.GET_BACKEND_FEATURES, bytes(8)) == bytes(8)
-        for command in (vn.SET_LOG_BASE, vn.ioc(2, 0x77, 8), 0x5401):
+        for command in (vn.ioc(1, 0x13, 8), vn.ioc(2, 0x77, 8), 0x5401):
             refused(a, command, bytes(8), errno.ENOTTY)
         # descriptors: closed, negative, no eventfd
         for fd, error in ((999, errno.EBADF), (-2, errno.EBADF), (0, errno.EINVAL)):
             refused(a, vn.SET_VRING_KICK, pair(0, fd), error)
             refused(a, vn.SET_VRING_CALL, pair(1, fd), error)
-        refused(a, vn.NET_SET_BACKEND, pair(0, 999), errno.EBADF)
+        refused(a, vn.NET_SET_BACKEND, pair(0, 999), errno.EFAULT)  # there is no memory
         a.call(vn.SET_VRING_ERR, pair(0, -1))
-        a.call(vn.NET_SET_BACKEND, pair(0, -1))
         a.call(vn.GET_VRING_BASE, pair(0, 0))
         wait_for(lambda: descriptors(s) == before, what="descriptors back")
         a.sock.close()
@@ -251,12 +558,12 @@ def test_bad_memory():
         private_at = ctypes.addressof(ctypes.c_char.from_buffer(private))
         refused(a, vn.SET_MEM_TABLE, at(1, (0, 1 << 20, private_at)), errno.EFAULT)
         s.wait_log("guest memory is not shared")
-        refused(a, vn.SET_MEM_TABLE, at(0), errno.EINVAL)
+        a.call(vn.SET_MEM_TABLE, at(0))
         refused(a, vn.SET_MEM_TABLE, at(65) + bytes(65 * 32), errno.E2BIG)
         refused(a, vn.SET_MEM_TABLE, at(0xffffffff), errno.E2BIG)
-        refused(a, vn.SET_MEM_TABLE, at(1, (0, 0, shared)), errno.EINVAL)
-        refused(a, vn.SET_MEM_TABLE, at(1, (0, (1 << 64) - 4096, shared)), errno.EINVAL)
-        refused(a, vn.SET_MEM_TABLE, at(1, ((1 << 64) - 4096, 1 << 20, shared)), errno.EINVAL)
+        refused(a, vn.SET_MEM_TABLE, at(1, (0, 0, shared)), errno.EFAULT)
+        refused(a, vn.SET_MEM_TABLE, at(1, (0, (1 << 64) - 4096, shared)), errno.EFAULT)
+        refused(a, vn.SET_MEM_TABLE, at(1, ((1 << 64) - 4096, 1 << 20, shared)), errno.EFAULT)
         refused(a, vn.SET_MEM_TABLE, at(1, (0, 4096, 0x1000)), errno.EFAULT)
         # a mapping longer than its file would be a SIGBUS in the switch
         fd = os.memfd_create("short")
@@ -279,10 +586,10 @@ def test_bad_memory():
         # rings outside of memory: nobody's harm but its own
         c = VhostNet("02:00:00:00:00:0c", enable=False)
         c.base += 1 << 40
-        try:
+        with pytest.raises(OSError) as e:
             c.start()
-        except OSError:
-            pass
+        assert e.value.errno == errno.EFAULT
+        s.wait_log("the ring is not in guest memory")
         exchange(a, b)
         for g in (a, b, c):
             g.close()

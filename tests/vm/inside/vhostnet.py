@@ -8,6 +8,7 @@ linux/vhost.h has the ioctls.
 import ctypes
 import fcntl
 import os
+import socket
 import struct
 
 from vhostuser import F_VERSION_1, Guest
@@ -23,10 +24,11 @@ R, W = 2, 1
 GET_FEATURES, SET_FEATURES = ioc(R, 0x00, 8), ioc(W, 0x00, 8)
 SET_OWNER, RESET_OWNER = ioc(0, 0x01, 0), ioc(0, 0x02, 0)
 SET_MEM_TABLE = ioc(W, 0x03, 8)
-SET_LOG_BASE = ioc(W, 0x04, 8)
+SET_LOG_BASE, SET_LOG_FD = ioc(W, 0x04, 8), ioc(W, 0x07, 4)
 SET_VRING_NUM, SET_VRING_ADDR = ioc(W, 0x10, 8), ioc(W, 0x11, 40)
 SET_VRING_BASE, GET_VRING_BASE = ioc(W, 0x12, 8), ioc(R | W, 0x12, 8)
 SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR = (ioc(W, n, 8) for n in (0x20, 0x21, 0x22))
+SET_VRING_BUSYLOOP, GET_VRING_BUSYLOOP = ioc(W, 0x23, 8), ioc(W, 0x24, 8)
 SET_BACKEND_FEATURES, GET_BACKEND_FEATURES = ioc(W, 0x25, 8), ioc(R, 0x26, 8)
 NET_SET_BACKEND = ioc(W, 0x30, 8)
 
@@ -35,7 +37,9 @@ class VhostNet(Guest):
     """steps: how many ioctls to get through before giving up, for tests that die half-way."""
 
     def __init__(self, mac="52:54:00:00:00:01", steps=None, tap=None, **kw):
-        self.steps, self.tap = steps, tap
+        self.steps = steps
+        self.packet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)  # a backend, as a tap is one
+        self.tap = self.packet.fileno() if tap is None else tap
         super().__init__(None, mac, sock=Device(), **kw)
 
     def call(self, command, data=b""):
@@ -60,7 +64,6 @@ class VhostNet(Guest):
         self.call(SET_MEM_TABLE, struct.pack("<IIQQQQ", 1, 0, *region, 0))
 
     def start(self):
-        tap = self.tap if self.tap is not None else self.memfd
         for i, ring in enumerate(self.rings):
             kick, call = os.eventfd(0), os.eventfd(0, os.EFD_NONBLOCK)
             self.fds += [kick, call]
@@ -71,14 +74,21 @@ class VhostNet(Guest):
                 self.base + ring.avail, 0))
             self.ring(SET_VRING_CALL, i, call)
             self.ring(SET_VRING_KICK, i, kick)
+        self.set_backends(self.tap)
+
+    def set_backends(self, fd):
         for i in range(2):
-            self.ring(NET_SET_BACKEND, i, tap)
+            self.ring(NET_SET_BACKEND, i, fd)
 
     def stop(self):
-        for i in range(2):
-            self.ring(NET_SET_BACKEND, i, -1)
+        self.set_backends(-1)
         for i, ring in enumerate(self.rings):
             assert struct.unpack("<II", self.ring(GET_VRING_BASE, i, 0)) == (i, ring.used_idx())
+
+
+    def close(self):
+        self.packet.close()
+        super().close()
 
 
 class Device:
