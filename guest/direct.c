@@ -156,8 +156,6 @@ find_bar(struct direct *d, int vid, uint64_t features)
 		return DIRECT_BAR_MODE;
 	if (HAS(features, VIRTIO_F_RING_PACKED))
 		return DIRECT_BAR_PACKED;
-	if (HAS(features, VIRTIO_F_ACCESS_PLATFORM))
-		return DIRECT_BAR_IOMMU;
 	if (HAS(features, VHOST_F_LOG_ALL))
 		return DIRECT_BAR_LOGGING;
 	return fits ? DIRECT_BAR_NONE : DIRECT_BAR_MEMORY;
@@ -205,8 +203,7 @@ direct_create(int vid, bool wanted, bool shared)
 	for (i = 0; i < n; i++)
 		d->ring[i].used_before = d->ring[i].signalled;
 	/* These cannot change while the device runs. */
-	d->never = d->bar == DIRECT_BAR_MODE || d->bar == DIRECT_BAR_PACKED ||
-		d->bar == DIRECT_BAR_IOMMU;
+	d->never = d->bar == DIRECT_BAR_MODE || d->bar == DIRECT_BAR_PACKED;
 	return d;
 }
 

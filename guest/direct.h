@@ -52,7 +52,6 @@
 	_(NONE, "")                                                                                \
 	_(MODE, "--vm2vm is not 1")                                                                \
 	_(PACKED, "packed virtqueues")                                                             \
-	_(IOMMU, "addresses behind a virtual IOMMU")                                               \
 	_(LOGGING, "memory writes are logged, a migration is under way")                           \
 	_(MEMORY, "memory in more regions than are kept")                                          \
 	_(PAUSED, "the front end is changing the device")                                          \
