@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The commands of the guide, run as they stand there, page by page.
+"""The commands of the guide and of README, run as they stand there, page by page.
 
 A page is a session: its commands are run one after the other in a network namespace of its own.
 What runs on (a switch, testpmd, a capture) is started, seen at work, and ended before the next one
@@ -31,9 +31,13 @@ ELSEWHERE = {
 }
 
 
+def path_of(page):
+    return os.path.join(ROOT, "README.rst" if page == "README" else f"doc/{page}.rst")
+
+
 def blocks(page):
     """The literal blocks of a page: language, lines."""
-    with open(os.path.join(ROOT, f"doc/{page}.rst"), encoding="utf-8") as f:
+    with open(path_of(page), encoding="utf-8") as f:
         lines = f.read().split("\n")
     i = 0
     while i < len(lines):
@@ -69,8 +73,9 @@ def commands(page):
 
 
 def pages():
-    return sorted(os.path.basename(p)[:-4] for p in glob.glob(os.path.join(ROOT, "doc/*.rst"))
-                  if commands(os.path.basename(p)[:-4]))
+    return ["README"] + sorted(os.path.basename(p)[:-4]
+                               for p in glob.glob(os.path.join(ROOT, "doc/*.rst"))
+                               if commands(os.path.basename(p)[:-4]))
 
 
 class Session:
@@ -137,6 +142,15 @@ class Session:
         lines = self.running["switch"][1]
         wait_for(lambda: any(f"MAC_ADDRESS {mac}" in x for x in list(lines)), 30, f"{mac} learned")
 
+    def qemu(self, command):
+        """A guest that is no more than firmware: it asks for an address, and is known."""
+        self.need_switch()
+        self.start("qemu", command, "SeaBIOS")
+        mac = re.search(r"mac=([0-9a-f:]+)", command).group(1)
+        lines = self.running["switch"][1]
+        wait_for(lambda: any(f"MAC_ADDRESS {mac} and VLAN_TAG 1000 registered" in x
+                             for x in list(lines)), 60, f"{mac} learned")
+
     def need_switch(self):
         """A page may count on the one of the page before."""
         if "switch" not in self.running:
@@ -195,6 +209,8 @@ def test_commands_of(page, session):
             session.switch(command)
         elif command.startswith("dpdk-testpmd"):
             session.testpmd(command)
+        elif command.startswith("qemu-system"):
+            session.qemu(command)
         else:
             session.run(command, typed)
         done += 1
