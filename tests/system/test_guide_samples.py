@@ -48,8 +48,11 @@ def switch():
 
 
 def test_there_are_samples_of_every_command(switch):
+    """And the man page names each, and no other."""
     ours = [c for c in switch.telemetry("/") if c.startswith("/vhost_switch/")]
     assert sorted(samples()) == sorted(ours)
+    with open(os.path.join(ROOT, "doc/man/vhost-switch.rst"), encoding="utf-8") as f:
+        assert sorted(re.findall(r"\*(/vhost_switch/\w+)\*", f.read())) == sorted(ours)
 
 
 @pytest.mark.parametrize("command", samples())
