@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The systemd unit under a real systemd, in a VM: ready when the socket is there, and its folder stays."""
+
+import glob
+import os
+import shutil
+import sys
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
+
+from harness import APP, ROOT, wait_for  # noqa: E402
+from vm import Vm, copy_program  # noqa: E402
+
+SYSTEMD = "/lib/systemd/systemd"
+
+# Starts systemd as the first process of the VM.
+SCRIPT = """
+mount -t tmpfs run /run; mount -t cgroup2 cg /sys/fs/cgroup
+exec /lib/systemd/systemd --system --log-target=console --log-level=notice
+"""
+
+# A container's view of the folder is a bind mount of it. What "systemctl" waits for has happened.
+TRY = """
+show() { echo "$1:" $(ls /mnt) $(systemctl show -P ActiveState vhost-switch); }
+systemctl start vhost-switch; mount --bind /run/vhost-switch /mnt; show started
+systemctl restart vhost-switch; show restarted
+kill -9 $(systemctl show -P MainPID vhost-switch)
+i=0; while [ "$(systemctl show -P NRestarts vhost-switch)" != 1 ] && [ $i -lt 60 ]; do sleep 0.5; i=$((i+1)); done
+i=0; while [ "$(systemctl show -P ActiveState vhost-switch)" != active ] && [ $i -lt 60 ]; do sleep 0.5; i=$((i+1)); done
+show killed
+systemctl stop vhost-switch; show stopped
+echo "result: $(systemctl show -P Result vhost-switch)"
+poweroff -f
+"""
+
+FILES = {
+    "/etc/systemd/system/try.service":
+        "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nStandardOutput=tty\n"
+        "TTYPath=/dev/console\nExecStart=/bin/sh /try\n",
+    "/etc/systemd/system/default.target": "[Unit]\nDefaultDependencies=no\nWants=try.service\n",
+    "/etc/machine-id": "0123456789abcdef0123456789abcdef\n",
+    "/etc/group": "root:x:0:\ntty:x:5:\n",
+    "/try": TRY,
+}
+
+
+def install(root):
+    """systemd, its own units, and the switch as "make install PREFIX=/usr" would put it."""
+    core = glob.glob("/usr/lib/*/systemd/libsystemd-core-*.so")[0]
+    libraries = os.path.dirname(os.path.dirname(core))
+    for path in [SYSTEMD, "/usr/bin/systemctl", APP, f"{libraries}/libgcc_s.so.1",
+                 *glob.glob(f"{libraries}/systemd/libsystemd-*.so"),
+                 *glob.glob(f"{libraries}/dpdk/pmds-*/librte_mempool_ring.so.*"),
+                 *glob.glob(f"{libraries}/dpdk/pmds-*/librte_bus_*.so.*")]:
+        copy_program(path, root)
+    os.rename(root + os.path.realpath(APP), root + "/usr/bin/vhost-switch")
+    shutil.copytree("/lib/systemd/system", root + "/usr/lib/systemd/system", symlinks=True,
+                    ignore=shutil.ignore_patterns("*.wants", "systemd-*", "*getty*", "dbus*", "apt-*"))
+    for name in ("/etc/systemd/system", "/var/lib", "/var/tmp", "/mnt"):
+        os.makedirs(root + name)
+    os.symlink("/run", root + "/var/run")
+    with open(os.path.join(ROOT, "packaging/vhost-switch.service.in"), encoding="utf-8") as f:
+        unit = f.read().replace("@PREFIX@", "/usr")
+    for name, text in {**FILES, "/etc/systemd/system/vhost-switch.service": unit}.items():
+        with open(root + name, "w", encoding="utf-8") as f:
+            f.write(text)
+
+
+@pytest.mark.skipif(not os.path.exists(SYSTEMD), reason="no systemd here")
+def test_the_service_is_ready_in_time_and_keeps_its_folder():
+    vm = Vm("service", SCRIPT, memory=1536, modules=[], fill=install)
+    try:
+        wait_for(lambda: vm.has("result:") or vm.proc.poll() is not None, 180, "the end of the script")
+    finally:
+        vm.kill()
+    for line in ("started: dpdk sock active", "restarted: dpdk sock active", "killed: dpdk sock active",
+                 "stopped: dpdk inactive", "result: success"):
+        assert vm.has(line), vm.log()
