@@ -9,6 +9,9 @@
 
 #define TXD 512
 
+/* Some drivers do not start without a receive queue. It is never polled, so it is short. */
+#define RXD 64
+
 /* The longest frame of a guest: what --tso lets through. */
 #define FRAME_MAX 65535
 
@@ -16,7 +19,6 @@ int
 mirror_open(struct mirror *mirror, const struct config *cfg)
 {
 	struct rte_eth_dev_info info;
-	uint16_t nb_rxd = 0;
 	int ret;
 
 	memset(mirror, 0, sizeof(*mirror));
@@ -30,16 +32,19 @@ mirror_open(struct mirror *mirror, const struct config *cfg)
 			rte_eth_dev_count_avail());
 		return -ENODEV;
 	}
+	mirror->nb_rxd = RXD;
 	mirror->nb_txd = TXD;
 	ret = rte_eth_dev_info_get(mirror->port, &info);
 	if (ret == 0)
-		ret = rte_eth_dev_adjust_nb_rx_tx_desc(mirror->port, &nb_rxd, &mirror->nb_txd);
+		ret = rte_eth_dev_adjust_nb_rx_tx_desc(mirror->port, &mirror->nb_rxd,
+			&mirror->nb_txd);
 	if (ret < 0) {
 		fprintf(stderr, "vhost-switch: --mirror-port takes a working port, port %u says: "
 			"%s\n", mirror->port, strerror(-ret));
 		return ret;
 	}
 	mirror->longest = RTE_MIN(info.max_rx_pktlen, (uint32_t)FRAME_MAX);
+	mirror->extra_mbufs = port_buffers_extra(&info, 1);
 	mirror->present = true;
 	return 0;
 }
@@ -47,8 +52,8 @@ mirror_open(struct mirror *mirror, const struct config *cfg)
 uint32_t
 mirror_mbufs(const struct mirror *mirror)
 {
-	/* What the port has not sent yet, and the longest frames in the hands of one worker. */
-	return mirror->present ? mirror->nb_txd + BURST_MAX *
+	/* Its rings, and the longest frames in the hands of one worker. */
+	return mirror->present ? mirror->nb_rxd + mirror->nb_txd + mirror->extra_mbufs + BURST_MAX *
 		(mirror->longest / RTE_MBUF_DEFAULT_DATAROOM + 1) : 0;
 }
 
@@ -65,13 +70,14 @@ mirror_start(struct mirror *mirror, struct rte_mempool *pool)
 	mirror->pool = pool;
 	socket = (unsigned int)rte_eth_dev_socket_id(mirror->port);
 	ret = rte_eth_dev_info_get(mirror->port, &info);
+	port_buffers_begin(&mirror->buffers, mirror->port, 1, pool);
 	if (ret == 0) {
 		conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
-		/* Some drivers do not start without a receive queue; it is never polled. */
 		ret = rte_eth_dev_configure(mirror->port, 1, 1, &conf);
 	}
 	if (ret == 0)
-		ret = rte_eth_rx_queue_setup(mirror->port, 0, 0, socket, NULL, pool);
+		ret = rte_eth_rx_queue_setup(mirror->port, 0, mirror->nb_rxd, socket, NULL,
+			pool);
 	if (ret == 0)
 		ret = rte_eth_tx_queue_setup(mirror->port, 0, mirror->nb_txd, socket, NULL);
 	if (ret == 0)
@@ -81,19 +87,25 @@ mirror_start(struct mirror *mirror, struct rte_mempool *pool)
 			strerror(-ret));
 		return ret;
 	}
+	port_buffers_started(&mirror->buffers);
 	RTE_LOG(INFO, UPLINK, "mirror port %u (%s): takes %u bytes of a frame\n", mirror->port,
 		info.driver_name, mirror->longest);
 	return 0;
 }
 
-void
+uint32_t
 mirror_close(struct mirror *mirror)
 {
+	uint32_t kept = 0;
+
 	if (!mirror->present)
-		return;
-	rte_eth_dev_stop(mirror->port);
-	rte_eth_dev_close(mirror->port);
+		return 0;
+	if (mirror->pool != NULL)
+		kept = port_buffers_close(&mirror->buffers);
+	else
+		rte_eth_dev_close(mirror->port); /* never configured */
 	mirror->present = false;
+	return kept;
 }
 
 void

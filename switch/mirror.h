@@ -24,14 +24,17 @@
 #include <rte_spinlock.h>
 
 #include "main.h"
+#include "uplink/buffers.h"
 
 /** The mirror port. Constant once it is started, but for the counters. */
 struct mirror {
 	bool present;
 	uint16_t port;
-	uint16_t nb_txd;
+	uint16_t nb_rxd, nb_txd;
 	uint32_t longest; /**< bytes of a frame that are copied */
 	struct rte_mempool *pool;
+	struct port_buffers buffers;
+	uint32_t extra_mbufs; /**< that its driver has beyond its descriptors */
 	rte_spinlock_t lock;
 	uint64_t sent; /**< frames; under the lock, read by telemetry */
 	uint64_t lost; /**< frames without an mbuf, or that the port did not take; likewise */
@@ -67,8 +70,9 @@ int mirror_start(struct mirror *mirror, struct rte_mempool *pool);
  * Stop and close the port; its mbufs come back to the pool. Main thread, workers are gone.
  *
  * @param mirror a mirror port, open or not
+ * @return number of mbufs that the driver keeps
  */
-void mirror_close(struct mirror *mirror);
+uint32_t mirror_close(struct mirror *mirror);
 
 /**
  * Copy frames of the mirrored guest to the port. Worker.

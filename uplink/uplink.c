@@ -162,6 +162,7 @@ uplink_open(struct uplink *up, struct uplink_plan *plan, const struct config *cf
 		fprintf(stderr, "vhost-switch: -p takes a working port, port %u says: %s\n",
 			up->port, strerror(-ret));
 	up->guest_limit = plan->guest_limit;
+	up->extra_mbufs = port_buffers_extra(&plan->info, up->nb_rxq);
 	up->present = ret == 0;
 	return ret;
 }
@@ -169,7 +170,8 @@ uplink_open(struct uplink *up, struct uplink_plan *plan, const struct config *cf
 uint32_t
 uplink_mbufs(const struct uplink *up)
 {
-	return (uint32_t)up->nb_rxq * up->nb_rxd + (uint32_t)up->nb_txq * up->nb_txd;
+	return (uint32_t)up->nb_rxq * up->nb_rxd + (uint32_t)up->nb_txq * up->nb_txd +
+		up->extra_mbufs;
 }
 
 static int
@@ -250,8 +252,12 @@ wait_for_link(struct uplink *up)
 void
 uplink_watch_link(struct uplink *up)
 {
-	if (up->present)
-		look_at_link(up);
+	if (!up->present)
+		return;
+	/* dpdk-dumpcap switches it off when it ends. */
+	if (up->promiscuous && rte_eth_promiscuous_get(up->port) == 0)
+		rte_eth_promiscuous_enable(up->port);
+	look_at_link(up);
 }
 
 int
@@ -262,6 +268,7 @@ uplink_start(struct uplink *up, struct uplink_plan *plan, const struct config *c
 
 	if (!up->present)
 		return 0;
+	port_buffers_begin(&up->buffers, up->port, up->nb_txq, pool);
 	ret = rte_eth_dev_configure(up->port, up->nb_rxq, up->nb_txq, &plan->conf);
 	if (ret == 0)
 		ret = setup_queues(up, plan, pool);
@@ -273,9 +280,11 @@ uplink_start(struct uplink *up, struct uplink_plan *plan, const struct config *c
 		RTE_LOG(ERR, UPLINK, "cannot start port %u: %s\n", up->port, strerror(-ret));
 		return ret;
 	}
+	port_buffers_started(&up->buffers);
 	/* Software steering has to see every guest's MAC, and the NIC knows none of them. */
 	if (cfg->promiscuous || up->steering == &steering_software) {
 		ret = rte_eth_promiscuous_enable(up->port);
+		up->promiscuous = ret == 0;
 		if (ret < 0 && ret != -ENOTSUP)
 			RTE_LOG(WARNING, UPLINK, "port %u cannot be promiscuous: %s\n", up->port,
 				strerror(-ret));
@@ -285,18 +294,19 @@ uplink_start(struct uplink *up, struct uplink_plan *plan, const struct config *c
 	return 0;
 }
 
-void
+uint32_t
 uplink_close(struct uplink *up)
 {
-	int ret;
+	uint32_t kept = 0;
 
 	if (!up->present)
-		return;
-	ret = rte_eth_dev_stop(up->port);
-	if (ret < 0)
-		RTE_LOG(ERR, UPLINK, "cannot stop port %u: %s\n", up->port, strerror(-ret));
-	rte_eth_dev_close(up->port);
+		return 0;
+	if (up->buffers.pool != NULL)
+		kept = port_buffers_close(&up->buffers);
+	else
+		rte_eth_dev_close(up->port); /* never configured */
 	up->present = false;
+	return kept;
 }
 
 int

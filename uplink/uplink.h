@@ -31,6 +31,7 @@
 #include <rte_spinlock.h>
 
 #include "main.h"
+#include "uplink/buffers.h"
 
 /** User priorities of a VLAN tag (IEEE 802.1Q-2018, 9.6: PCP). */
 #define PRIORITIES 8
@@ -95,6 +96,9 @@ struct uplink {
 	bool txq_shared;	/**< fewer transmit queues than workers */
 	rte_spinlock_t txq_lock[RTE_MAX_QUEUES_PER_PORT];
 	uint32_t link_mbps;	/**< as last seen by the control loop, 0: down; atomic */
+	bool promiscuous;	/**< it is to be */
+	struct port_buffers buffers;
+	uint32_t extra_mbufs; /**< that its driver has beyond its descriptors */
 };
 
 /**
@@ -133,8 +137,9 @@ int uplink_start(struct uplink *up, struct uplink_plan *plan, const struct confi
  * Stop and close the port; its mbufs come back to the pool. Workers must be gone.
  *
  * @param up an uplink, open or not
+ * @return number of mbufs that the driver keeps
  */
-void uplink_close(struct uplink *up);
+uint32_t uplink_close(struct uplink *up);
 
 /**
  * Whether the NIC has to be given a guest's MAC before frames for it come in. Any thread.
