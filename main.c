@@ -20,7 +20,6 @@
 #include <rte_lcore.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
-#include <rte_pdump.h>
 #include <rte_version.h>
 
 #include "cli/options.h"
@@ -30,6 +29,7 @@
 #include "guest/socket.h"
 #include "log/log.h"
 #include "main.h"
+#include "process/capture.h"
 #include "process/process.h"
 #include "stats/stats.h"
 #include "switch/offload.h"
@@ -255,6 +255,7 @@ control_run(void *arg)
 		if (poll(fds, RTE_DIM(fds), WATCH_MS) < 0 && errno != EINTR)
 			break;
 		log_report();
+		capture_watch();
 		uplink_watch_link(&app.uplink);
 		if (fds[LEARNED].revents & POLLIN)
 			guests_program(&app.guests);
@@ -464,8 +465,9 @@ main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	/* For dpdk-dumpcap. Without memory that it can share it cannot come, which is no error. */
-	if (rte_pdump_init() < 0)
-		RTE_LOG(INFO, CONFIG, "no capture by dpdk-dumpcap: %s\n", rte_strerror(rte_errno));
+	ret = capture_open();
+	if (ret < 0)
+		RTE_LOG(INFO, CONFIG, "no capture by dpdk-dumpcap: %s\n", rte_strerror(-ret));
 	ret = fault_init();
 	if (ret == 0)
 		ret = place_threads();
@@ -479,7 +481,7 @@ main(int argc, char **argv)
 	}
 	if (tear_down() < 0)
 		ret = -EBUSY;
-	rte_pdump_uninit();
+	capture_close();
 	rte_eal_cleanup();
 	return ret == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -134,3 +134,44 @@ def test_dumpcap_on_the_uplink(guests, tmp_path, hugetlbfs):
         frames = captured(file)
         assert dump.returncode == 0 and len(frames) == 6, text
         assert set(frames) == {tagged(out, 1000), came}, text
+
+
+def dumpcap(s, *args):
+    return subprocess.Popen(["dpdk-dumpcap", f"--file-prefix={s.prefix}", "-i", "net_af_packet0", *args],
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_a_capture_after_one_that_was_killed(guests, tmp_path, hugetlbfs):
+    """And one that runs is not taken from its owner."""
+    with Wire("af_packet") as w, w.switch(huge=hugetlbfs, memory=256) as s:
+        a = guests(s)
+
+        def send():
+            a.send([a.frame(OUTSIDE, bytes(500))] * 20)
+
+        def is_growing(file):
+            send()
+            return file.exists() and file.stat().st_size > 3000
+
+        first = dumpcap(s, "-w", tmp_path / "first")
+        wait_for(lambda: is_growing(tmp_path / "first"), 30, "a capture")
+        refused = dumpcap(s, "-c", "1", "-w", tmp_path / "refused")
+        text, _ = refused.communicate(timeout=20)
+        assert refused.returncode != 0 and first.poll() is None, text
+        first.kill()
+        first.wait()
+        s.wait_log("capture at net_af_packet0 ended")
+        again = dumpcap(s, "-c", "20", "-w", tmp_path / "again")
+        wait_for(lambda: send() or again.poll() is not None, 30, "the end of the capture")
+        assert again.returncode == 0, again.communicate()[0]
+        assert len(captured(tmp_path / "again")) == 20
+
+
+def test_the_uplink_stays_promiscuous_after_a_capture(guests, tmp_path, hugetlbfs):
+    """dpdk-dumpcap ends promiscuous mode when it ends, which software steering cannot do without."""
+    with Wire("af_packet") as w, w.switch(huge=hugetlbfs, memory=256) as s:
+        a = guests(s)
+        dump = dumpcap(s, "-c", "5", "-w", tmp_path / "file")
+        wait_for(lambda: a.send([a.frame(OUTSIDE, bytes(500))]) or dump.poll() is not None, 30)
+        assert dump.returncode == 0
+        wait_for(lambda: s.telemetry("/ethdev/info,0")["promiscuous"] == 1)
