@@ -132,9 +132,15 @@ $(HELPERS): $(BUILD)/unit/%: tests/system/%.c Makefile
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(DPDK_LIBS)
 
 # The model is a plugin to DPDK: it needs the driver's side of DPDK's interface.
-nic82599: $(MODEL)
+DOORBELL := $(BUILD)/nic82599/libdoorbell.so
 
-$(MODEL): $(sort $(wildcard tests/nic82599/*.[ch])) $(BUILD)/nic82599/include/.complete Makefile
+nic82599: $(MODEL) $(DOORBELL)
+
+$(DOORBELL): tests/nic82599/doorbell.c Makefile
+	@mkdir -p $(@D)
+	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) -fPIC -shared -o $@ $<
+
+$(MODEL): $(filter-out %/doorbell.c,$(sort $(wildcard tests/nic82599/*.[ch]))) $(BUILD)/nic82599/include/.complete Makefile
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) -DALLOW_INTERNAL_API -fPIC -shared \
 		-isystem $(BUILD)/nic82599/include -o $@ $(filter %.c,$^) $(DPDK_LIBS) \
 		-lrte_bus_pci -lrte_bus_vdev

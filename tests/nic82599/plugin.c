@@ -337,6 +337,17 @@ show_mode(const char *command, const char *params, struct rte_tel_data *d)
 	return 0;
 }
 
+/* How the driver wrote: whether it has used MOVDIRI. */
+static int
+show_doorbells(const char *command, const char *params, struct rte_tel_data *d)
+{
+	RTE_SET_USED(command);
+	RTE_SET_USED(params);
+	rte_tel_data_start_dict(d);
+	rte_tel_data_add_dict_u64(d, "movdiri", mmio_direct_stores());
+	return 0;
+}
+
 /* /nic82599/link,0 pulls the cable, /nic82599/link,1 plugs it in. */
 static int
 set_link(const char *command, const char *params, struct rte_tel_data *d)
@@ -442,6 +453,8 @@ RTE_INIT(register_telemetry)
 		"Frames by queue of the modelled card, queues without any left out.");
 	rte_telemetry_register_cmd("/nic82599/mode", show_mode,
 		"Registers of the modelled card that say how it splits traffic.");
+	rte_telemetry_register_cmd("/nic82599/doorbells", show_doorbells,
+		"Writes to the modelled card by MOVDIRI.");
 	rte_telemetry_register_cmd("/nic82599/link", set_link,
 		"Pull (0) or plug in (1) the cable of the modelled card.");
 }

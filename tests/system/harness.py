@@ -16,6 +16,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 APP = os.environ.get("VHOST_SWITCH", os.path.join(ROOT, "build/app/vhost-switch"))
 MODEL = os.path.join(ROOT, "build/nic82599/libnic82599.so")
+DOORBELL = os.path.join(ROOT, "build/nic82599/libdoorbell.so")
 
 
 def cpus():
@@ -187,13 +188,14 @@ class Wire:
     """The far end of an uplink: a raw socket on an interface, tags and all.
 
     kind: what the switch uses, "af_packet", "pcap" (both on a veth pair), "tap", or "82599": the
-    model of that card (tests/nic82599) driven by the ixgbe PMD, with a tap as its cable.
+    model of that card (tests/nic82599) driven by the ixgbe PMD, with a tap as its cable. It is told
+    of packets by the instruction that DPDK takes on this CPU, or by doorbell: "mov", "movdiri".
     """
 
     ETH_TEST = 0x88b5  # IEEE 802 local experimental
 
-    def __init__(self, kind, plugged=True):
-        self.kind = kind
+    def __init__(self, kind, plugged=True, doorbell=None):
+        self.kind, self.doorbell = kind, doorbell
         tag = f"{os.getpid() % 100000}"
         self.near, self.far = f"vs{tag}a", f"vs{tag}b"
         self.port, self.memory, self.eal = "0x1", 512, []
@@ -218,8 +220,9 @@ class Wire:
 
     def switch(self, *app_args, **kw):
         """A switch with this wire on its port."""
+        env = {"LD_PRELOAD": DOORBELL, "DOORBELL": self.doorbell} if self.doorbell else {}
         return Switch(*app_args, **{"vdev": self.vdev, "port": self.port, "eal": self.eal,
-                                    "memory": self.memory, **kw})
+                                    "memory": self.memory, "env": env, **kw})
 
     def open(self):
         """Once the switch runs: a TAP exists only then."""
