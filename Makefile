@@ -98,8 +98,8 @@ $(FUZZ): tests/unit/fuzz_direct.c $(filter-out $(BUILD)/asan-obj/main.o,$(SRCS:%
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(ASAN_FLAGS) $(FUZZ_WRAPS:%=-Wl,--wrap=rte_vhost_%) \
 		$(LDFLAGS) -o $@ $^ $(DPDK_LIBS) $(CUSE_LIBS)
 
-# The trap of the model's registers: a test without DPDK. What compilers make of accesses is compiled
-# in many ways, also by clang where there is one.
+# Parts of the model, tested without DPDK. The trap of its registers: what compilers make of accesses is
+# compiled in many ways, also by clang where there is one.
 REGISTER_FORMS := gcc,O1,x86-64 gcc,O2,x86-64 gcc,O3,x86-64 gcc,Os,x86-64 gcc,O2,x86-64-v3 \
 	gcc,O2,x86-64-v4 gcc,O2,x86-64,movdiri folded,O2,x86-64 folded,O3,x86-64-v3 folded,Os,x86-64
 ifneq ($(shell command -v clang),)
@@ -107,17 +107,21 @@ REGISTER_FORMS += clang,O1,x86-64 clang,O2,x86-64 clang,O3,x86-64-v3 clang,Os,x8
 	clang,O2,x86-64,movdiri
 endif
 REGISTER_FORM_OBJS := $(REGISTER_FORMS:%=$(BUILD)/unit/forms/%.o)
-MMIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(WARNINGS) -g -MMD -MP
+MODEL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(WARNINGS) -g -MMD -MP
 comma := ,
 word_of = $(word $(1),$(subst $(comma), ,$(2)))
 
 $(BUILD)/unit/test_mmio: tests/unit/test_mmio.c $(REGISTER_FORM_OBJS) tests/nic82599/mmio.c \
 		tests/nic82599/instruction.c
-	$(Q)echo "  CC      $@"; $(CC) $(MMIO_CFLAGS) -O1 $(LDFLAGS) -o $@ $^ -lcmocka -pthread
+	$(Q)echo "  CC      $@"; $(CC) $(MODEL_CFLAGS) -O1 $(LDFLAGS) -o $@ $^ -lcmocka -pthread
+
+$(BUILD)/unit/test_segment: tests/unit/test_segment.c tests/nic82599/segment.c
+	@mkdir -p $(@D)
+	$(Q)echo "  CC      $@"; $(CC) $(MODEL_CFLAGS) -O1 $(LDFLAGS) -o $@ $^ -lcmocka
 
 $(BUILD)/unit/forms/%.o: tests/unit/register_forms.c tests/unit/register_forms.h Makefile
 	@mkdir -p $(@D)
-	$(Q)$(if $(filter clang,$(call word_of,1,$*)),clang,$(CC)) $(filter-out -MMD -MP,$(MMIO_CFLAGS)) \
+	$(Q)$(if $(filter clang,$(call word_of,1,$*)),clang,$(CC)) $(filter-out -MMD -MP,$(MODEL_CFLAGS)) \
 		-$(call word_of,2,$*) -march=$(call word_of,3,$*) $(addprefix -m,$(call word_of,4,$*)) \
 		-fno-strict-aliasing -Wno-error -DACCESS=$(if $(filter folded,$(call word_of,1,$*)),,volatile) \
 		-DCOMPILED='"$*"' -DNEEDS='"$(call word_of,3,$*)"' -c -o $@ $<

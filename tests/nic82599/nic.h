@@ -28,6 +28,7 @@
 #define NIC_QUEUES 128
 #define NIC_POOLS 64
 #define NIC_FRAME_MAX 16128 /* 15.5 KB and what goes with it, datasheet 7.2.1.2 */
+#define NIC_GATHERED_MAX (1u << 18) /* what PAYLEN can say, with segmentation, 7.2.3.2.4 */
 
 #include "registers.h"
 
@@ -48,7 +49,9 @@ struct nic {
 	struct tx_context context[NIC_QUEUES][2];
 	uint64_t rx_frames[NIC_QUEUES], tx_frames[NIC_QUEUES]; /**< for people, never cleared */
 	uint64_t looped_back;				       /**< the same */
-	uint8_t frame[NIC_FRAME_MAX + 64];		       /**< on its way out */
+	uint64_t segmented;				       /**< frames that were cut, the same */
+	/** A frame that comes together from its descriptors, and a segment of it; room for a tag. */
+	uint8_t gathered[NIC_GATHERED_MAX + 4], segment[NIC_FRAME_MAX + 4];
 	/** Put a frame on the wire. */
 	void (*send)(struct nic *nic, const uint8_t *frame, size_t len);
 	void *wire; /**< for send() */

@@ -279,7 +279,7 @@ show_filters(const char *command, const char *params, struct rte_tel_data *d)
 	return 0;
 }
 
-/* /nic82599/queues: frames of each queue that had some: rx_N, tx_N, and looped_back */
+/* /nic82599/queues: frames of each queue that had some: rx_N, tx_N; how many were looped back, and segmented */
 static int
 show_queues(const char *command, const char *params, struct rte_tel_data *d)
 {
@@ -291,6 +291,7 @@ show_queues(const char *command, const char *params, struct rte_tel_data *d)
 	rte_tel_data_start_dict(d);
 	rte_spinlock_lock(&card.nic.lock);
 	rte_tel_data_add_dict_u64(d, "looped_back", card.nic.looped_back);
+	rte_tel_data_add_dict_u64(d, "segmented", card.nic.segmented);
 	for (i = 0; i < NIC_QUEUES; i++) {
 		if (card.nic.rx_frames[i] > 0) {
 			snprintf(name, sizeof(name), "rx_%u", i);

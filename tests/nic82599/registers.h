@@ -117,8 +117,8 @@
 	_(RSCDBU,     0x03028,   1,    0,  0, 0,          plain,  plain)   \
 	/* 8.2.3.9 transmit */ \
 	_(DMATXCTL,   0x04a80,   1,    0,  0, 0x81000000, plain,  plain)   \
-	_(DTXTCPFLGL, 0x04a88,   1,    0,  0, 0,          plain,  plain)   \
-	_(DTXTCPFLGH, 0x04a8c,   1,    0,  0, 0,          plain,  plain)   \
+	_(DTXTCPFLGL, 0x04a88,   1,    0,  0, 0x0ff60ff6, plain,  plain)   \
+	_(DTXTCPFLGH, 0x04a8c,   1,    0,  0, 0x00000f7f, plain,  plain)   \
 	_(DTXMXSZRQ,  0x08100,   1,    0,  0, 0x00000010, plain,  plain)   \
 	_(MTQC,       0x08120,   1,    0,  0, 0,          plain,  plain)   \
 	_(TXPBTHRESH, 0x04950,   8,    4,  0, 0,          plain,  plain)   \

@@ -3,9 +3,9 @@
 #include <string.h>
 
 #include <rte_byteorder.h>
-#include <rte_ip.h>
 
 #include "nic.h"
+#include "segment.h"
 
 /* 7.2.3.2: advanced transmit descriptors, data and context. */
 struct tx_desc {
@@ -27,9 +27,16 @@ _Static_assert(sizeof(struct tx_desc) == 16, "datasheet 7.2.3.2");
 #define TX_STATUS_DD 0x00000001u
 #define TX_POPTS_IXSM 0x00000100u
 #define TX_POPTS_TXSM 0x00000200u
+#define TX_PAYLEN_SHIFT 14
 #define TUCMD_IPV4 0x00000400u
 #define TUCMD_L4T 0x00001800u
 #define TUCMD_L4T_TCP 0x00000800u
+
+/* Lengths in a context, 7.2.3.2.3. */
+#define MACLEN(c) ((c)->vlan_macip_lens >> 9 & 0x7f)
+#define IPLEN(c) ((c)->vlan_macip_lens & 0x1ff)
+#define L4LEN(c) ((c)->mss_l4len_idx >> 8 & 0xff)
+#define MSS(c) ((c)->mss_l4len_idx >> 16)
 
 static struct tx_desc *
 tx_ring(struct nic *nic, unsigned int queue)
@@ -50,15 +57,6 @@ store_context(struct nic *nic, unsigned int queue, const struct tx_desc *desc)
 	c->mss_l4len_idx = word[3];
 }
 
-/* The sum of 16-bit words that is in front of a checksum's complement, RFC 1071. */
-static uint16_t
-checksum(const uint8_t *data, size_t len)
-{
-	uint16_t sum = rte_raw_cksum(data, len);
-
-	return (uint16_t)~sum;
-}
-
 /*
  * 7.2.5, checksum offload: software has put the sum of the pseudo-header into the L4 checksum
  * field, the card sums up from there to the end of the frame.
@@ -66,19 +64,15 @@ checksum(const uint8_t *data, size_t len)
 static void
 insert_checksums(const struct tx_context *c, uint32_t olinfo, uint8_t *frame, size_t len)
 {
-	size_t l3 = c->vlan_macip_lens >> 9 & 0x7f, l4 = l3 + (c->vlan_macip_lens & 0x1ff);
-	uint16_t sum;
+	size_t l3 = MACLEN(c), l4 = l3 + IPLEN(c), field;
 
 	if (olinfo & TX_POPTS_IXSM) {
 		memset(frame + l3 + 10, 0, 2);
-		sum = checksum(frame + l3, l4 - l3);
-		memcpy(frame + l3 + 10, &sum, 2);
+		checksum_put(checksum_add(0, frame + l3, l4 - l3), frame + l3 + 10);
 	}
 	if (olinfo & TX_POPTS_TXSM) {
-		size_t field = l4 + ((c->type_tucmd & TUCMD_L4T) == TUCMD_L4T_TCP ? 16 : 6);
-
-		sum = checksum(frame + l4, len - l4);
-		memcpy(frame + field, &sum, 2);
+		field = l4 + ((c->type_tucmd & TUCMD_L4T) == TUCMD_L4T_TCP ? 16 : 6);
+		checksum_put(checksum_add(0, frame + l4, len - l4), frame + field);
 	}
 }
 
@@ -123,25 +117,71 @@ switch_frame(struct nic *nic, unsigned int pool, const uint8_t *frame, size_t le
 	nic->send(nic, frame, len);
 }
 
-/* A whole frame has been gathered. */
+/* A frame as it leaves the transmit queue, but for its tag. It has room for one. */
 static void
-finish(struct nic *nic, unsigned int queue, const struct tx_desc *first, size_t len)
+finish(struct nic *nic, unsigned int queue, const struct tx_desc *first, uint8_t *frame, size_t len)
+{
+	const struct tx_context *c = &nic->context[queue][first->olinfo_status >> 4 & 1];
+
+	if (first->cmd_type_len & TX_CMD_VLE)
+		len = insert_tag(nic, c, frame, len);
+	count_queue_sent(nic, queue, len);
+	switch_frame(nic, filter_tx_pool(nic, queue), frame, len);
+}
+
+/* 7.2.4, TCP segmentation: what has been gathered becomes as many frames as its MSS makes of it. */
+static void
+finish_segments(struct nic *nic, unsigned int queue, const struct tx_desc *first, size_t len)
+{
+	const struct tx_context *c = &nic->context[queue][first->olinfo_status >> 4 & 1];
+	const struct segmentation s = {
+		.mac = MACLEN(c),
+		.ip = IPLEN(c),
+		.tcp = L4LEN(c),
+		.mss = MSS(c),
+		.is_ipv4 = c->type_tucmd & TUCMD_IPV4,
+		.first_flags = nic->reg[DTXTCPFLGL / 4] & 0xfff,
+		.middle_flags = nic->reg[DTXTCPFLGL / 4] >> 16 & 0xfff,
+		.last_flags = nic->reg[DTXTCPFLGH / 4] & 0xfff,
+	};
+	size_t headers = s.mac + s.ip + s.tcp, i, n;
+
+	if ((c->type_tucmd & TUCMD_L4T) != TUCMD_L4T_TCP)
+		not_modelled("segmentation of what is not TCP", c->type_tucmd);
+	/* 7.2.4.2, what software has to set; PAYLEN is without headers then (7.2.3.2.4). */
+	if (!(first->olinfo_status & TX_POPTS_TXSM) ||
+			(s.is_ipv4 && !(first->olinfo_status & TX_POPTS_IXSM)))
+		not_modelled("segmentation without checksums", first->olinfo_status);
+	if (s.mac < 14 || s.ip < (s.is_ipv4 ? 20 : 40) || s.tcp < 20 || s.mss == 0 ||
+			headers + s.mss > NIC_FRAME_MAX ||
+			len != headers + (first->olinfo_status >> TX_PAYLEN_SHIFT))
+		not_modelled("segmentation with lengths that do not fit the frame",
+			c->mss_l4len_idx);
+	for (i = 0; (n = segment(&s, nic->gathered, len, i, nic->segment)) > 0; i++)
+		finish(nic, queue, first, nic->segment, n);
+	nic->segmented++;
+}
+
+/* All descriptors of a frame have been gathered. */
+static void
+finish_gathered(struct nic *nic, unsigned int queue, const struct tx_desc *first, size_t len)
 {
 	const struct tx_context *c = &nic->context[queue][first->olinfo_status >> 4 & 1];
 	unsigned int pool = filter_tx_pool(nic, queue);
 
-	if (first->cmd_type_len & TX_CMD_TSE)
-		not_modelled("TCP segmentation", first->cmd_type_len);
-	if (first->olinfo_status & (TX_POPTS_IXSM | TX_POPTS_TXSM))
-		insert_checksums(c, first->olinfo_status, nic->frame, len);
-	if (first->cmd_type_len & TX_CMD_VLE)
-		len = insert_tag(nic, c, nic->frame, len);
 	/* 8.2.3.27: a pool sends only if PFVFTE lets it. */
 	if ((nic->reg[MTQC / 4] & MTQC_VT_ENA) &&
 			!(nic->reg[PFVFTE / 4 + pool / 32] >> (pool & 31) & 1))
 		return;
-	count_queue_sent(nic, queue, len);
-	switch_frame(nic, pool, nic->frame, len);
+	if (first->cmd_type_len & TX_CMD_TSE) {
+		finish_segments(nic, queue, first, len);
+		return;
+	}
+	if (len > NIC_FRAME_MAX)
+		not_modelled("a frame longer than 15.5 KB", (uint32_t)len);
+	if (first->olinfo_status & (TX_POPTS_IXSM | TX_POPTS_TXSM))
+		insert_checksums(c, first->olinfo_status, nic->gathered, len);
+	finish(nic, queue, first, nic->gathered, len);
 }
 
 /*
@@ -172,12 +212,13 @@ transmit(struct nic *nic, unsigned int queue)
 		} else if ((cmd & TX_DTYP) == TX_DTYP_DATA) {
 			if (len == 0)
 				first = *desc;
-			if (len + (cmd & TX_LENGTH) > NIC_FRAME_MAX)
-				not_modelled("a frame longer than 15.5 KB", (uint32_t)len);
-			memcpy(nic->frame + len, (void *)(uintptr_t)desc->addr, cmd & TX_LENGTH);
+			if (len + (cmd & TX_LENGTH) > NIC_GATHERED_MAX)
+				not_modelled("a frame longer than 256 KB", (uint32_t)len);
+			memcpy(nic->gathered + len, (void *)(uintptr_t)desc->addr,
+				cmd & TX_LENGTH);
 			len += cmd & TX_LENGTH;
 			if (cmd & TX_CMD_EOP) {
-				finish(nic, queue, &first, len);
+				finish_gathered(nic, queue, &first, len);
 				len = 0;
 			}
 		} else {

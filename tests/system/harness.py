@@ -190,29 +190,35 @@ class Wire:
     kind: what the switch uses, "af_packet", "pcap" (both on a veth pair), "tap", or "82599": the
     model of that card (tests/nic82599) driven by the ixgbe PMD, with a tap as its cable. It is told
     of packets by the instruction that DPDK takes on this CPU, or by doorbell: "mov", "movdiri".
+    For jumbo frames its cable is a veth pair, since a tap of DPDK carries none.
     """
 
     ETH_TEST = 0x88b5  # IEEE 802 local experimental
 
-    def __init__(self, kind, plugged=True, doorbell=None):
+    def __init__(self, kind, plugged=True, doorbell=None, jumbo=False):
         self.kind, self.doorbell = kind, doorbell
         tag = f"{os.getpid() % 100000}"
         self.near, self.far = f"vs{tag}a", f"vs{tag}b"
         self.port, self.memory, self.eal = "0x1", 512, []
         self.sock = None
-        self.is_tap = kind in ("tap", "82599")
+        self.is_tap = kind in ("tap", "82599") and not jumbo
         if self.is_tap:
             self.far = f"vs{tag}t"
             self.vdev = [f"net_tap0,iface={self.far}"]
-            if kind == "82599":
-                self.vdev.append(f"nic82599,wire=net_tap0,link={int(plugged)}")
-                self.port, self.memory = "0x2", 1024  # mbufs for 128 queues
-                self.eal = ["-d", MODEL, "--iova-mode=va"]
         else:
             self._ip("link", "add", self.near, "type", "veth", "peer", "name", self.far)
             for name in (self.near, self.far):
-                self._ip("link", "set", name, "addrgenmode", "none", "up")
+                self._ip("link", "set", name, "addrgenmode", "none",
+                         "mtu", "9600" if jumbo else "1500", "up")
             self.vdev = [f"net_{kind}0,iface={self.near}"]
+        if kind == "82599":
+            cable = "net_tap0"
+            if jumbo:
+                cable = "net_af_packet0"
+                self.vdev = [f"{cable},iface={self.near},framesz=12288,blocksz=12288"]
+            self.vdev.append(f"nic82599,wire={cable},link={int(plugged)}")
+            self.port, self.memory = "0x2", 1024  # mbufs for 128 queues
+            self.eal = ["-d", MODEL, "--iova-mode=va"]
 
     @staticmethod
     def _ip(*args, check=True):

@@ -14,7 +14,7 @@ import pytest
 from harness import ROOT, Wire, cpus, eal_args, wait_for
 from test_guests import consistent, introduce
 from test_uplink import BROADCAST, OUTSIDE, tagged, to_guest
-from vhostuser import Guest
+from vhostuser import F_CSUM, F_HOST_TSO4, F_MRG_RXBUF, Guest
 
 MULTICAST = "01:00:5e:00:00:fb"
 OWN = "mac_020000825909"  # of the card
@@ -391,6 +391,123 @@ def test_statistics_agree(wire, guests):
         assert s.stats(1)["tx_successful"] == n + 1
         assert pmd["imissed"] == pmd["ierrors"] == pmd["oerrors"] == 0
         check_doorbells(s, wire)
+
+
+def unsegmented(src, dst, tag, payload, mss):
+    """A TCP frame as a guest sends it that leaves segmentation to the card, and its header."""
+    from scapy.all import IP, TCP, Dot1Q, Ether, raw
+    eth = Ether(src=src.mac.hex(":"), dst=dst)
+    frame = raw((eth / Dot1Q(vlan=tag) if tag else eth) / IP(src="10.0.0.1", dst="10.0.0.2", id=0xfffe) /
+                TCP(sport=1, dport=2, seq=0xffffff00, flags="FPACE", options=[
+                    ("Timestamp", (1, 2)), ("NOP", None), ("NOP", None)]) / payload)
+    l3 = 18 if tag else 14
+    start = l3 + 20
+    # what the field of the checksum holds: the sum of the pseudo-header
+    words = struct.unpack(">4H", frame[l3 + 12:l3 + 20]) + (6, len(frame) - start)
+    total = sum(words)
+    total = (total & 0xffff) + (total >> 16)
+    at = start + 16
+    frame = frame[:at] + struct.pack(">H", (total & 0xffff) + (total >> 16)) + frame[at + 2:]
+    return frame, struct.pack("<BBHHHHH", 1, 1, start + 32, mss, start, 16, 0)
+
+
+def check_segments(frames, sent, vlan, mss):
+    """Segments of a frame: complete, in order, and each right in all of its headers."""
+    from scapy.all import IP, TCP, Ether, raw
+    whole, payload = Ether(sent), b""
+    for i, frame in enumerate(frames):
+        p = Ether(frame)
+        assert (p.vlan if vlan else p.type) == (vlan or 0x0800)
+        assert p[IP].id == (0xfffe + i) & 0xffff
+        assert p[TCP].seq == (0xffffff00 + i * mss) & 0xffffffff
+        is_last = i == len(frames) - 1
+        # the card clears FIN and PSH of all but the last, and CWR of the last (8.2.3.9.4)
+        assert str(p[TCP].flags) == ("FPAE" if is_last else "AEC")
+        assert p[TCP].options == whole[TCP].options
+        assert len(p[TCP].payload) == mss or is_last
+        assert p[IP].len == 20 + 32 + len(p[TCP].payload)
+        sums = p[IP].chksum, p[TCP].chksum
+        del p[IP].chksum, p[TCP].chksum
+        again = Ether(raw(p))
+        assert sums == (again[IP].chksum, again[TCP].chksum)
+        payload += raw(p[TCP].payload)
+    assert payload == raw(whole[TCP].payload)
+
+
+@both_doorbells
+def test_tcp_segmentation(wire, guests):
+    with wire.switch("--tso", "1", "--tx-csum", "1", "--mergeable", "1") as s:
+        guests(s)
+        a = guests(s, features=F_CSUM | F_HOST_TSO4, buf_len=70000, size=16)
+        wire.open()
+        introduce(a)
+        wire.recv(1)
+        wire.ETH_TEST = 0x0800
+        for turn, (size, mss, tag) in enumerate(((10000, 1000, None), (60000, 1448, None),
+                                                 (1449, 1448, None), (4001, 600, 7)), 1):
+            frame, hdr = unsegmented(a, OUTSIDE, tag, os.urandom(size), mss)
+            a.send([frame], hdr=hdr)
+            check_segments(wire.recv(-(-size // mss)), frame, tag or 1001, mss)
+            assert queues(s)["segmented"] == turn
+        wire.quiet()
+        check_doorbells(s, wire)
+        assert consistent(s.stats(1))["tx_dropped"] == 0
+
+
+def test_segments_are_looped_back(wire, guests):
+    with wire.switch("--tso", "1", "--tx-csum", "1", "--vm2vm", "2") as s:
+        a = guests(s, features=F_CSUM | F_HOST_TSO4, buf_len=20000, size=64)
+        b = guests(s)
+        wire.open()
+        introduce(a, b)
+        wire.recv(2)
+        wait_for(lambda: len(filters(s)) == 2, what="filters")
+        frame, hdr = unsegmented(a, b.mac.hex(":"), None, os.urandom(10000), 1000)
+        a.send([frame], hdr=hdr)
+        check_segments(b.recv(10), frame, None, 1000)
+        assert queues(s)["segmented"] == 1
+        wire.ETH_TEST = 0x0800
+        wire.quiet()
+
+
+@pytest.mark.parametrize("doorbell", ["mov", "movdiri"])
+def test_jumbo_frames_both_ways(guests, doorbell):
+    with Wire("82599", doorbell=doorbell, jumbo=True) as wire, \
+            wire.switch("--mergeable", "1", "--vm2vm", "2") as s:
+        a = guests(s, features=F_MRG_RXBUF, buf_len=10000)
+        b = guests(s, features=F_MRG_RXBUF)  # several buffers for a frame
+        wire.open()
+        introduce(a, b)
+        wire.recv(2)
+        wait_for(lambda: len(filters(s)) == 2, what="filters")
+        # the ends of the NIC's buffers, and of the MTU that the switch sets
+        for length in (1518, 1519, 2048, 2049, 4096, 8192, 9013, 9014):
+            for i, g in enumerate((a, b)):
+                frame, bare = to_guest(g, os.urandom(length - 14), 1000 + i)
+                wire.send(frame)
+                assert g.recv(1) == [bare]
+            frames = [a.frame(to, os.urandom(length - 14)) for to in (OUTSIDE, b)]
+            a.send(frames)
+            assert wire.recv(1) == [tagged(frames[0], 1000)]
+            assert b.recv(1) == frames[1:]
+        assert s.telemetry("/ethdev/xstats,1")["rx_oversize_errors"] == 0
+        wire.send(to_guest(b, os.urandom(9001), 1001)[0])
+        wait_for(lambda: s.telemetry("/ethdev/xstats,1")["rx_oversize_errors"] == 1,
+                 what="the card's count of it")
+        b.quiet(0)
+        check_doorbells(s, wire)
+
+
+def test_jumbo_frames_are_dropped_by_the_card_unless_asked_for(guests):
+    with Wire("82599", jumbo=True) as wire, wire.switch() as s:
+        a = guests(s)
+        wire.open()
+        introduce(a)
+        wire.send(to_guest(a, os.urandom(1501), 1000)[0], to_guest(a, os.urandom(8986), 1000)[0])
+        good, bare = to_guest(a, os.urandom(1500), 1000)
+        wire.send(good)
+        assert a.recv(1) == [bare]
+        assert s.telemetry("/ethdev/xstats,1")["rx_oversize_errors"] == 2
 
 
 def test_waits_for_link_at_start():
