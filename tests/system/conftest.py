@@ -22,6 +22,7 @@ def guests():
             mac = kw.pop("mac", None) or f"02:00:00:00:01:{len(made) % 256:02x}"
             before = len(switch.guests())
             new.append(Guest(switch.sock, mac, **kw))
+            new[-1].switch = switch
             made.append(new[-1])
             if kw.get("enable", True):
                 switch.wait_guests(before + 1)

@@ -136,8 +136,29 @@ class Switch:
             yield page
             page = self.telemetry(f"{command},{after}") if after else None
 
+    def settle(self):
+        """Until each worker has begun and ended a round: what it had taken is forwarded and counted."""
+        def rounds():
+            return {i: w["rounds"] for page in self.pages("/vhost_switch/workers")
+                    for i, w in page.items()}
+        before = rounds()
+        wait_for(lambda: all(n >= before[k] + 2 for k, n in rounds().items()), what="workers")
+
     def stats(self, guest):
+        """Counters of a guest, with all that its ring has given back so far."""
+        self.settle()
         return self.telemetry(f"/vhost_switch/stats,{guest}")
+
+    def wait_registered(self, *macs):
+        wait_for(lambda: set(macs) <= {g["mac"] for g in self.guests().values()
+                                       if g["state"] == "registered"}, 20, f"{macs}, {self.log()}")
+
+    def wait_lines(self, text, n, timeout=20):
+        """n lines with a text, no more: lines are written some time after what they are about."""
+        def count():
+            return sum(text in line for line in list(self.lines))
+        wait_for(lambda: count() >= n, timeout, f"{n} lines with '{text}'\n{self.log()}")
+        assert count() == n, self.log()
 
     def guests(self):
         return {i: g for page in self.pages("/vhost_switch/guests") for i, g in page.items()}

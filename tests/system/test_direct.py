@@ -69,7 +69,6 @@ def test_one_notification_a_burst_however_mixed(guests):
     with Switch() as s:
         a, b, c = guests(s), guests(s), guests(s)
         introduce(a, b, c)
-        time.sleep(0.2)
         for g in (a, b, c):
             for ring in (0, 1):
                 calls(g, ring)
@@ -82,7 +81,7 @@ def test_one_notification_a_burst_however_mixed(guests):
         ring.offer(heads)
         assert [f[14] for f in b.recv(30)] == list(range(0, 60, 2))
         assert [f[14] for f in c.recv(30)] == list(range(1, 60, 2))
-        time.sleep(0.2)
+        s.settle()
         assert [calls(b, 0), calls(c, 0), calls(a, 1)] == [1, 1, 1]
         assert s.stats(0)["tx_direct"] == 60
 
@@ -181,7 +180,7 @@ def test_offloads_take_the_ordinary_path(guests):
         a.send([a.frame(b, b"1")])
         a.send([a.frame(b, b"2" * 60)], hdr=struct.pack("<BBHHHHH", 1, 0, 0, 0, 14, 16, 0))
         a.send([a.frame(b, b"3")])
-        time.sleep(0.2)
+        s.settle()
         got = [f[14:15] for f in b.poll()]
         assert got[0] == b"1" and got[-1] == b"3"
         assert s.stats(0)["tx_direct"] in (1, 2)  # the ring is not looked at for some polls
@@ -243,7 +242,7 @@ def test_nothing_is_lost_or_doubled_when_rings_change_hands(guests, message, who
         deadline = time.monotonic() + 5
         while a.rings[1].used_idx() != a.rings[1].avail_idx and time.monotonic() < deadline:
             got += b.poll()
-        time.sleep(0.2)
+        s.settle()
         got += b.poll()
         numbers = [struct.unpack_from("<I", f, 14)[0] for f in got]
         assert numbers == sorted(set(numbers)), "out of order or doubled"
@@ -274,7 +273,7 @@ def test_the_ordinary_path_waits_for_messages_too(guests):
             a.send([a.frame(b, struct.pack("<I", sent + i)) for i in range(10)])
             sent += 10
             got += b.poll()
-        time.sleep(0.2)
+        s.settle()
         got += b.poll()
         stats = consistent(s.stats(0))
         assert [struct.unpack_from("<I", f, 14)[0] for f in got] == list(range(sent))

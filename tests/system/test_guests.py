@@ -28,9 +28,15 @@ def consistent(stats):
 
 
 def introduce(*guests):
+    """Make the switch learn their addresses, and take away what that sends to the others."""
     for guest in guests:
         guest.announce()
-    time.sleep(0.1)
+    switch = guests[0].switch
+    if switch:
+        switch.wait_registered(*(guest.mac.hex(":") for guest in guests))
+        switch.settle()
+    else:
+        time.sleep(0.1)
     for guest in guests:
         guest.poll()
 

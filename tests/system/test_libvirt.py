@@ -239,7 +239,7 @@ def test_a_vhostuser_interface(libvirt):
         lease(b, mac, libvirt)
         nic = re.search(r'\{"driver":"virtio-net-pci".*?\}', libvirt.log()).group()
         assert json.loads(nic)["vectors"] == 0 and json.loads(nic)["mac"] == mac
-        assert s.has(f"MAC_ADDRESS {mac} and VLAN_TAG 1001 registered")
+        s.wait_log(f"MAC_ADDRESS {mac} and VLAN_TAG 1001 registered")
         b.close()
     with libvirt_switch(cwd=run) as s:
         wait_for(lambda: s.has(f"MAC_ADDRESS {mac} and VLAN_TAG 1000 registered"), 60,

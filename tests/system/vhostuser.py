@@ -79,6 +79,7 @@ class Guest:
     """A virtio-net device that is connected to a vhost-user socket."""
 
     base = USER_BASE
+    switch = None  # the harness.Switch, where a test has said which
 
     def __init__(self, path, mac="52:54:00:00:00:01", features=0, pairs=1, size=256, rx_buffers=None,
                  buf_len=2048, enable=True, sock=None, timeout=10, huge=False):
