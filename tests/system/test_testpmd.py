@@ -52,6 +52,11 @@ class Host:
         return subprocess.run([*inside(self.ns), *args], check=True,
                               capture_output=True, text=True, timeout=60, **kw).stdout
 
+    def answers(self, address):
+        """Whether one ping has an answer within a second."""
+        return subprocess.run([*inside(self.ns), "ping", "-c", "1", "-W", "1", address],
+                              stdout=subprocess.DEVNULL, check=False).returncode == 0
+
     def close(self):
         self.proc.kill()
         self.proc.wait()
@@ -70,13 +75,15 @@ def test_ping_and_tcp_between_namespaces(tmp_path, options):
                 hosts.append(Host(s, i, str(tmp_path), options))
             s.wait_guests(2)
             a, b = hosts
+            # testpmd waits for links before it forwards, without a word
+            wait_for(lambda: a.answers(b.address), 60, "the first answer")
             assert " 0% packet loss" in a.run("ping", "-c", "5", "-i", "0.2", "-W", "5", b.address)
             assert " 0% packet loss" in b.run("ping", "-c", "5", "-i", "0.2", "-s", "1400",
                                               a.address)
             assert set(s.telemetry("/vhost_switch/fdb").values()) == {a.mac, b.mac}
             server = subprocess.Popen([*inside(b.ns), "iperf3", "-s", "-1"],
                                       stdout=subprocess.DEVNULL)
-            time.sleep(0.5)
+            wait_for(lambda: ":5201" in b.run("ss", "-ltn"), what="a server that listens")
             result = json.loads(a.run("iperf3", "-c", b.address, "-t", "2", "-J"))
             server.wait(10)
             assert result["end"]["sum_received"]["bytes"] > 1e6
@@ -113,6 +120,9 @@ def test_pcap_files_in_and_out_exact(tmp_path):
             s.wait_log(f"(0) MAC_ADDRESS {macs[1]}")
             player(s, 0, frames)
             wait_for(lambda: s.stats(0).get("rx_successful") == 100, 30, "100 frames")
+            # all but what may stand in the buffer of its file
+            size = sum(16 + len(raw(f)) for f in frames)
+            wait_for(lambda: os.path.getsize(tmp_path / "out1") > size - 8192, what="a capture")
             time.sleep(0.5)
             procs[0].stdin.write(b"quit\n")  # closes the file
             procs[0].stdin.flush()
