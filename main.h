@@ -28,8 +28,11 @@
 /** Guest n is reached from the uplink with VLAN tag VLAN_TAG_BASE + n. */
 #define VLAN_TAG_BASE 1000
 
-/** Sockets given with --socket-file, and the one of --dev-basename. */
-#define SOCKET_MAX 64
+/**
+ * Sockets given with --socket-file, and the one of --dev-basename. With --client each guest has a
+ * socket of its own.
+ */
+#define SOCKET_MAX (GUEST_MAX + 1)
 
 /** Where traffic from one guest to another goes (--vm2vm). */
 enum vm2vm_mode {

@@ -152,16 +152,29 @@ draw_way(struct screen *s, const char *name, const uint64_t now[3], const uint64
 		rate(now[2], before[2], seconds, dropped, sizeof(dropped)));
 }
 
-static void
-draw_guest(struct screen *s, const struct stats_source *src, const struct guest *g, double seconds)
+/* Lines that draw_guest() needs. */
+static unsigned int
+lines_of(const struct guest_counters *counters)
 {
-	struct guest_totals *old = &last.guest[g->id], now;
-	struct guest_counters counters;
+	return 3u + (sum(counters->tx_drop, TX_DROP_MAX) > 0) + (sum(counters->rx_drop, RX_DROP_MAX) > 0);
+}
+
+/* For the rates of the next screen. */
+static void
+remember(const struct guest *g, const struct guest_counters *counters)
+{
+	last.guest[g->id] = counters_totals(counters);
+	last.serial[g->id] = g->serial;
+}
+
+static void
+draw_guest(struct screen *s, const struct guest *g, const struct guest_counters *counters,
+	double seconds)
+{
+	struct guest_totals *old = &last.guest[g->id], now = counters_totals(counters);
 	struct rte_ether_addr mac = { { 0 } };
 	unsigned int pairs = 0, i;
 
-	stats_guest(src, g->id, &counters);
-	now = counters_totals(&counters);
 	if (last.serial[g->id] != g->serial)
 		memset(old, 0, sizeof(*old));
 	for (i = 0; i < QUEUE_PAIR_WORDS; i++)
@@ -175,28 +188,29 @@ draw_guest(struct screen *s, const struct stats_source *src, const struct guest 
 		(uint64_t[]){ old->tx_total, old->tx_ok, old->tx_dropped }, seconds);
 	draw_way(s, "RX", (uint64_t[]){ now.rx_total, now.rx_ok, now.rx_dropped },
 		(uint64_t[]){ old->rx_total, old->rx_ok, old->rx_dropped }, seconds);
-	if (sum(counters.tx_drop, TX_DROP_MAX) > 0)
-		draw_reasons(s, "TX", tx_drop_reason, counters.tx_drop, TX_DROP_MAX);
-	if (sum(counters.rx_drop, RX_DROP_MAX) > 0)
-		draw_reasons(s, "RX", rx_drop_reason, counters.rx_drop, RX_DROP_MAX);
-	*old = now;
-	last.serial[g->id] = g->serial;
+	draw_reasons(s, "TX", tx_drop_reason, counters->tx_drop, TX_DROP_MAX);
+	draw_reasons(s, "RX", rx_drop_reason, counters->rx_drop, RX_DROP_MAX);
 }
 
 static void
 draw_guests(struct screen *s, const struct stats_source *src, double seconds)
 {
 	const struct guest_set *all = src->guests->all;
+	struct guest_counters counters;
+	bool room = true;
 	unsigned int i;
 
 	for (i = 0; i < all->n; i++) {
-		/* Four lines for this one and one to tell of the others. */
-		if (s->used + 6 > s->lines && i + 1 < all->n) {
+		stats_guest(src, all->guest[i]->id, &counters);
+		/* All of this one, and a line to tell of the others. */
+		if (room && s->used + lines_of(&counters) + (i + 1 < all->n) > s->lines) {
 			line(s, "... and %u guests more: a larger terminal, or dpdk-telemetry.py",
 				all->n - i);
-			break;
+			room = false;
 		}
-		draw_guest(s, src, all->guest[i], seconds);
+		if (room)
+			draw_guest(s, all->guest[i], &counters, seconds);
+		remember(all->guest[i], &counters);
 	}
 }
 

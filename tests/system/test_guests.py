@@ -235,6 +235,15 @@ def test_several_sockets_and_dev_basename():
             g.close()
 
 
+def test_a_socket_for_each_guest_there_can_be():
+    """As with --client, where each QEMU serves one."""
+    with Switch(*[a for i in range(128) for a in ("--socket-file", f"s{i}")], memory=1024) as s:
+        assert len(os.listdir(s.dir)) == 128
+        g = Guest(os.path.join(s.dir, "s127"))
+        s.wait_guests(1)
+        g.close()
+
+
 def test_stopped_rings_and_started_again(guests):
     with Switch() as s:
         a, b = guests(s, 2)
@@ -321,6 +330,48 @@ def test_statistics_on_a_terminal(columns, lines):
     assert any(re.fullmatch(r"     TX dropped: no_destination \d+.*", r) for r in rows)
     assert any(re.fullmatch(r"     TX +\d+ +\d[\d.]*k?/s +\d+ +\d+ +\d[\d.]*k?/s", r) for r in rows)
     assert sum(bool(re.search(r"^worker 0 +lcore \d+ +busy +\d+ %", r)) for r in rows) == 1
+
+
+def test_a_screen_shows_guests_whole_and_says_how_many_more():
+    """Whatever its height: the last guest is not cut without a word."""
+    heights = range(17, 24)
+    s = Switch("--stats", "1", start=False)
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", heights[0], 100, 0, 0))
+    with subprocess.Popen(s.args, cwd=s.dir, stdout=slave, stderr=subprocess.DEVNULL) as proc:
+        crowd = [Guest(s.sock, f"02:00:00:00:00:{i:02x}", size=64, timeout=30) for i in range(4)]
+        s.wait_guests(4)
+        introduce(*crowd)
+        for g in crowd:  # a line more for each, the last one too
+            g.send([g.frame("02:00:00:00:00:99")])
+        seen, text, end = {}, b"", time.monotonic() + 60
+        while len(seen) < len(heights):
+            assert time.monotonic() < end, seen.keys()
+            text += os.read(master, 65536)
+            *screens, text = text.split(b"\033[J")
+            for screen in screens:
+                rows = [r.removesuffix("\033[K") for r in
+                        screen.split(b"\033[H")[1].decode().replace("\r", "").split("\n")]
+                height = heights[len(seen)]
+                if rows[0] == "Device statistics: 4 guests" and \
+                        any("TX dropped" in r for r in rows):
+                    seen[height] = rows
+                    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height + 1, 100, 0, 0))
+        for g in crowd:
+            g.close()
+        proc.terminate()
+        assert proc.wait(20) == 0
+    os.close(slave)
+    os.close(master)
+    os.rmdir(s.dir)
+    for height, rows in seen.items():
+        assert len(rows) <= height
+        shown = [i for i, r in enumerate(rows) if r.startswith("(")]
+        for i in shown:
+            assert rows[i + 1].startswith("     TX ") and rows[i + 2].startswith("     RX ")
+        more = [int(r.split()[2]) for r in rows if r.startswith("... and")]
+        assert len(shown) + sum(more) == 4, rows
+    assert not any(r.startswith("...") for r in seen[heights[-1]])
 
 
 def test_offered_features_follow_the_options(guests):
