@@ -136,7 +136,7 @@ def test_source_that_is_no_unicast_is_never_learned(guests, mac):
     with Switch() as s:
         g = guests(s, mac=mac)
         g.announce()
-        assert consistent(s.stats(0))["tx_drop_source_invalid"] == 1
+        wait_for(lambda: consistent(s.stats(0))["tx_drop_source_invalid"] == 1, what="the drop")
         assert s.guests()["0"]["state"] == "ready"
         g.send([g.frame(BROADCAST, src=bytes.fromhex("020000000001"))])
         s.wait_log("registered")
