@@ -119,7 +119,9 @@ class Switch:
         wait_for(lambda: self.has(text), timeout, f"'{text}' in the log\n{self.log()}")
 
     def telemetry(self, command):
-        """Ask over the telemetry socket, as dpdk-telemetry.py does."""
+        """Ask over the telemetry socket, as dpdk-telemetry.py does. Counters: when they are up to date."""
+        if command == "/vhost_switch/port":
+            self.settle()
         path = os.path.join(runtime_dir(), self.prefix, "dpdk_telemetry.v2")
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
             s.settimeout(10)
