@@ -21,8 +21,8 @@ Q := $(if $(V),,@)
 APP := $(BUILD)/app/vhost-switch
 ASAN := $(BUILD)/asan/vhost-switch
 
-SRCS := main.c $(sort $(wildcard cli/*.c guest/*.c log/*.c process/*.c stats/*.c \
-	switch/*.c uplink/*.c))
+SRCS := main.c thread.c $(sort $(wildcard cli/*.c guest/*.c log/*.c process/*.c stats/*.c \
+	switch/*.c uplink/*.c vhost/*.c))
 ifeq ($(VHOST_CUSE),y)
 SRCS += $(sort $(wildcard cuse/*.c))
 CUSE_CFLAGS = -DVHOST_CUSE $(patsubst -I%,-isystem %,$(shell $(PKGCONF) --cflags fuse3))

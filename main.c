@@ -20,13 +20,10 @@
 #include <rte_lcore.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
-#include <rte_version.h>
 
 #include "cli/options.h"
 #include "cuse/cuse.h"
-#include "guest/fault.h"
 #include "guest/guest.h"
-#include "guest/socket.h"
 #include "log/log.h"
 #include "main.h"
 #include "process/capture.h"
@@ -35,6 +32,8 @@
 #include "switch/offload.h"
 #include "switch/worker.h"
 #include "uplink/uplink.h"
+#include "vhost/memory.h"
+#include "vhost/socket.h"
 
 /* mbufs that each lcore's mempool cache may keep; the cache flushes at 1.5 times this. */
 #define MBUF_CACHE 256
@@ -270,46 +269,6 @@ control_run(void *arg)
 	return arg;
 }
 
-#if RTE_VERSION < RTE_VERSION_NUM(23, 7, 0, 0)
-int
-start_control_thread(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
-{
-	return abs(rte_ctrl_thread_create(thread, name, NULL, run, arg));
-}
-#else
-struct thread_call {
-	void *(*run)(void *);
-	void *arg;
-};
-
-static uint32_t
-enter_thread(void *arg)
-{
-	struct thread_call call = *(struct thread_call *)arg;
-
-	free(arg);
-	call.run(call.arg);
-	return 0;
-}
-
-int
-start_control_thread(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
-{
-	struct thread_call *call = malloc(sizeof(*call));
-	rte_thread_t id;
-	int ret;
-
-	if (call == NULL)
-		return ENOMEM;
-	*call = (struct thread_call){ run, arg };
-	ret = abs(rte_thread_create_control(&id, name, enter_thread, call));
-	if (ret != 0)
-		free(call);
-	*thread = (pthread_t)id.opaque_id;
-	return ret;
-}
-#endif
-
 /* Threads that were there before EAL get the CPUs of EAL's control threads, as this one has them. */
 static void *
 move_threads(void *arg)
@@ -468,7 +427,7 @@ main(int argc, char **argv)
 	ret = capture_open();
 	if (ret < 0)
 		RTE_LOG(INFO, CONFIG, "no capture by dpdk-dumpcap: %s\n", rte_strerror(-ret));
-	ret = fault_init();
+	ret = memory_init();
 	if (ret == 0)
 		ret = place_threads();
 	if (ret == 0)

@@ -98,7 +98,7 @@ struct direct_ring {
 struct direct {
 	bool paused; /**< atomic, written by control */
 	bool gave_up; /**< atomic; a worker has waited for the end of this pause for long enough */
-	bool broken; /**< atomic, written once by a worker or by guest/fault.c */
+	bool broken; /**< atomic, written once by a worker or by vhost/memory.c */
 	bool wanted; /**< --vm2vm 1; constant */
 	uint8_t bar; /**< enum direct_bar, as far as control knows */
 	unsigned int pauses; /**< direct_pause() less direct_resume(); control's own */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -10,8 +11,9 @@
 #include <rte_cycles.h>
 #include <rte_malloc.h>
 
-#include "guest/fault.h"
 #include "guest/guest.h"
+#include "vhost/memory.h"
+#include "vhost/relay.h"
 
 /* By vid, for callbacks that know no more. Written by control. */
 static struct guest *guest_of_vid[RTE_MAX_VHOST_DEVICE];
@@ -133,12 +135,14 @@ static struct guest *
 new_guest(struct guests *guests, int vid, uint16_t id)
 {
 	struct guest *g = rte_zmalloc("guest", sizeof(*g), RTE_CACHE_LINE_SIZE);
+	const struct connection *connection = relay_find(vid);
 	unsigned int i;
 
 	if (g == NULL)
 		return NULL;
 	rte_vhost_get_negotiated_features(vid, &g->features);
-	rte_vhost_get_ifname(vid, g->socket, sizeof(g->socket));
+	if (connection != NULL)
+		snprintf(g->socket, sizeof(g->socket), "%s", connection->socket->path);
 	g->serial = ++guests->serial;
 	g->vid = vid;
 	g->id = id;
@@ -213,7 +217,7 @@ join_locked(struct guests *guests, int vid)
 		return -ENOMEM;
 	}
 	guest_of_vid[vid] = g;
-	fault_report(vid, &g->direct->broken, guests->learned_fd);
+	memory_report(vid, &g->direct->broken, guests->learned_fd);
 	RTE_LOG(INFO, DATA, "(%u) guest connected by %s, worker %u%s\n", id, g->socket, g->worker,
 		g->mergeable ? ", mergeable" : "");
 	for (i = 0; i < NOTIFY_RINGS_MAX; i++) {
@@ -272,7 +276,7 @@ leave_locked(struct guests *guests, struct guest *g)
 	int32_t position = -ENOENT;
 
 	guest_of_vid[g->vid] = NULL;
-	fault_report(g->vid, NULL, -1);
+	memory_report(g->vid, NULL, -1);
 	direct_pause(g->direct, g->vid, guests->sections);
 	__atomic_store_n(&guests->by_id[g->id], NULL, __ATOMIC_RELEASE);
 	while (publish(guests, g->worker) < 0)
@@ -514,7 +518,7 @@ guests_program(struct guests *guests)
 	for (i = 0; i < GUEST_MAX; i++) {
 		struct guest *g = guests->by_id[i];
 
-		if (g != NULL && fault_happened(g->vid) && !g->fault_logged) {
+		if (g != NULL && memory_is_gone(g->vid) && !g->fault_logged) {
 			RTE_LOG(ERR, DATA, "(%u) switched off: the file of its memory was cut off\n",
 				g->id);
 			g->fault_logged = true;

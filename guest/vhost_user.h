@@ -96,4 +96,22 @@ struct vhost_user_message {
 
 #define VHOST_USER_HEADER offsetof(struct vhost_user_message, payload)
 
+/**
+ * What librte_vhost hands to a message's callbacks: struct vhu_msg_context of its vhost_user.h, which
+ * keeps its layout for their sake. The payload is as long as the longest, that of a crypto session.
+ */
+struct vhost_user_context {
+	struct {
+		uint32_t request;
+		uint32_t flags;
+		uint32_t size;
+		union {
+			union vhost_user_payload payload;
+			uint8_t longest[632];
+		};
+	} __attribute__((packed)) message;
+	int fds[VHOST_USER_REGIONS_MAX];
+	int nb_fds;
+} __attribute__((packed));
+
 #endif /* GUEST_VHOST_USER_H */

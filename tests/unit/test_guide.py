@@ -56,9 +56,10 @@ def bars():
 def refusals():
     """Why an ioctl was refused, behind its errno, or a message of a front end."""
     found = set()
-    for path in glob.glob(f"{ROOT}/cuse/*.c") + [f"{ROOT}/guest/frontend.c"]:
+    before = r'(?:why =|return|[?:]|(?:log_refused|break_off)\(c,) "([^":(]+)'
+    for path in glob.glob(f"{ROOT}/cuse/*.c") + glob.glob(f"{ROOT}/vhost/c*.c"):
         with open(path, encoding="utf-8") as f:
-            found |= {t for t in re.findall(r'(?:why =|return|[?:]) "([^":(]+)', f.read()) if len(t) > 8}
+            found |= {t for t in re.findall(before, f.read()) if len(t) > 8}
     assert len(found) > 28
     return sorted(text.strip() for text in found)
 

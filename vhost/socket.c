@@ -10,15 +10,29 @@
 
 #include <linux/virtio_net.h>
 
-#include "guest/frontend.h"
-#include "guest/socket.h"
 #include "guest/vhost_user.h"
+#include "vhost/check.h"
+#include "vhost/connection.h"
+#include "vhost/memory.h"
+#include "vhost/relay.h"
+#include "vhost/socket.h"
 
 #define DEFAULT_BASENAME "vhost-net"
 
+/* Connections that may wait until the relay comes to them; librte_vhost's number (MAX_VIRTIO_BACKLOG). */
+#define BACKLOG 128
+
 static struct guests *guests_of_sockets;
-static const char *open_path[SOCKET_MAX];
+static struct vhost_socket sockets[SOCKET_MAX + 1];
+static struct stat made[SOCKET_MAX + 1]; /* what was made at their paths; st_ino 0: nothing */
 static unsigned int nb_open;
+
+/* The socket that librte_vhost serves. It has a name only while it is made. */
+static struct {
+	char dir[48], path[64];
+	bool registered;
+	int fd; /* by which the relay connects to it */
+} back = { .fd = -1 };
 
 /* Path i of the configuration, NULL behind the last. */
 static const char *
@@ -133,9 +147,15 @@ sockets_check(const struct config *cfg)
 static int
 on_new_device(int vid)
 {
-	if (!frontend_is_sound(vid))
+	struct connection *c = relay_find(vid);
+	int ret;
+
+	if (c == NULL || c->busy)
 		return -EPROTO;
-	return guests_join(guests_of_sockets, vid);
+	ret = guests_join(guests_of_sockets, vid);
+	if (ret == 0)
+		__atomic_store_n(&c->was_guest, 1, __ATOMIC_RELEASE);
+	return ret;
 }
 
 static void
@@ -151,13 +171,42 @@ on_vring_state_changed(int vid, uint16_t vring, int enable)
 	return 0;
 }
 
-/* Before librte_vhost acts on a message. When it fails to, after_message() is not called. */
+/*
+ * Take what is ours of a message: its call or kick descriptor. Returns whether that was all of it, so that
+ * librte_vhost has nothing to do.
+ */
+static bool
+keep_descriptor(int vid, struct vhost_user_context *context)
+{
+	uint16_t vring = context->message.payload.u64 & VHOST_USER_VRING;
+	bool call = context->message.request == VHOST_USER_SET_VRING_CALL;
+	bool done;
+
+	if (!call && context->message.request != VHOST_USER_SET_VRING_KICK)
+		return false;
+	done = guests_keep_descriptor(guests_of_sockets, vid, vring, call,
+		context->nb_fds > 0 ? context->fds[0] : -1);
+	if (done || call) {
+		context->nb_fds = 0;
+		context->message.payload.u64 |= VHOST_USER_NO_FD;
+	}
+	return done;
+}
+
+/*
+ * Before librte_vhost acts on a message, which the relay has checked. When librte_vhost fails to carry it
+ * out, after_message() is not called: the device is in an unknown state, its guest stays paused, and
+ * the relay refuses what else the front end sends.
+ */
 static enum rte_vhost_msg_result
 before_message(int vid, void *message)
 {
-	if (!frontend_accepts(vid, message))
+	struct connection *c = relay_find(vid);
+
+	if (c == NULL)
 		return RTE_VHOST_MSG_RESULT_ERR;
-	if (frontend_keeps(vid, message, guests_of_sockets))
+	c->busy = true;
+	if (keep_descriptor(vid, message))
 		return RTE_VHOST_MSG_RESULT_OK; /* and after_message() is called */
 	guests_pause(guests_of_sockets, vid);
 	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
@@ -166,7 +215,15 @@ before_message(int vid, void *message)
 static enum rte_vhost_msg_result
 after_message(int vid, void *message)
 {
-	frontend_done(vid, message, guests_of_sockets);
+	const struct vhost_user_context *context = message;
+	struct connection *c = relay_find(vid);
+
+	if (context->message.request == VHOST_USER_GET_VRING_BASE) /* librte_vhost forgets it likewise */
+		guests_set_call(guests_of_sockets, vid, (uint16_t)context->message.payload.state.index, -1);
+	if (c != NULL && context->message.request == VHOST_USER_SET_MEM_TABLE)
+		memory_settle(&c->files, vid);
+	if (c != NULL)
+		c->busy = false;
 	guests_resume(guests_of_sockets, vid);
 	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }
@@ -179,7 +236,8 @@ static const struct rte_vhost_user_extern_ops message_ops = {
 static int
 on_new_connection(int vid)
 {
-	frontend_connected(vid);
+	if (relay_claim(vid) == NULL)
+		return -EPERM;
 	guests_clear_rings(vid);
 	return rte_vhost_extern_callback_register(vid, &message_ops, NULL);
 }
@@ -187,8 +245,8 @@ on_new_connection(int vid)
 static void
 on_destroy_connection(int vid)
 {
-	frontend_gone(vid);
 	guests_clear_rings(vid);
+	relay_release(vid);
 }
 
 static const struct rte_vhost_device_ops device_ops = {
@@ -232,23 +290,59 @@ offer_protocol_features(const char *path)
 }
 
 /*
+ * Make a socket that nobody but the relay can connect to: it has a name for a moment, in a directory
+ * that is closed to others, and is reached by a descriptor after that.
+ */
+static int
+start_back(const struct config *cfg)
+{
+	const char *home = access("/run", W_OK) == 0 ? "/run" : "/tmp";
+	uint64_t features = 0, protocol_features = 0;
+	int ret;
+
+	snprintf(back.dir, sizeof(back.dir), "%s/vhost-switch-XXXXXX", home);
+	if (mkdtemp(back.dir) == NULL)
+		return -errno;
+	snprintf(back.path, sizeof(back.path), "%s/relay", back.dir);
+	ret = rte_vhost_driver_register(back.path, RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS);
+	back.registered = ret == 0;
+	if (ret == 0)
+		ret = offer_features(back.path, cfg);
+	if (ret == 0)
+		ret = offer_protocol_features(back.path);
+	if (ret == 0)
+		ret = rte_vhost_driver_callback_register(back.path, &device_ops);
+	if (ret == 0)
+		ret = rte_vhost_driver_get_features(back.path, &features);
+	if (ret == 0)
+		ret = rte_vhost_driver_get_protocol_features(back.path, &protocol_features);
+	if (ret == 0)
+		ret = rte_vhost_driver_start(back.path);
+	if (ret == 0)
+		back.fd = open(back.path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	check_offer(features, protocol_features);
+	unlink(back.path);
+	rmdir(back.dir);
+	return back.fd < 0 ? -EIO : 0;
+}
+
+/*
  * Hand a socket over to who is to connect. By a descriptor, so that what is changed is the socket
  * even where others may write in its directory.
  */
 static int
-hand_over(const char *path, const struct config *cfg, mode_t mode)
+hand_over(const char *path, const struct config *cfg, mode_t mode, struct stat *st)
 {
 	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	char link[32];
-	struct stat st;
 	int ret = 0;
 
 	if (fd < 0)
 		return -errno;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	if (fstat(fd, &st) < 0)
+	if (fstat(fd, st) < 0)
 		ret = -errno;
-	else if (!S_ISSOCK(st.st_mode) || st.st_uid != geteuid())
+	else if (!S_ISSOCK(st->st_mode) || st->st_uid != geteuid())
 		ret = -EEXIST;
 	else if (fchownat(fd, "", cfg->socket_uid, cfg->socket_gid, AT_EMPTY_PATH) < 0 ||
 			chmod(link, mode) < 0)
@@ -257,58 +351,63 @@ hand_over(const char *path, const struct config *cfg, mode_t mode)
 	return ret;
 }
 
-/*
- * librte_vhost makes the socket and listens in one go. So it is made without permissions: nobody
- * connects before it has its owner and mode.
- */
+/* The socket is made without permissions: nobody connects before it has its owner and mode. */
 static int
-start_server(const char *path, const struct config *cfg)
+start_server(struct vhost_socket *s, const struct config *cfg, struct stat *st)
 {
-	bool own = path == cfg->cuse_socket; /* for this process alone */
-	mode_t mask = umask(own ? 0077 : 0777);
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	mode_t mask = umask(s->internal ? 0077 : 0777);
 	mode_t mode = cfg->socket_mode != UINT32_MAX ? cfg->socket_mode : 0777 & ~mask;
-	int ret;
+	int ret = 0;
 
-	ret = rte_vhost_driver_start(path);
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", s->path);
+	if (bind(s->listener.fd, (struct sockaddr *)&un, sizeof(un)) < 0)
+		ret = -errno;
 	umask(mask);
 	if (ret < 0)
-		return -EIO;
-	if (own)
-		return 0;
-	ret = hand_over(path, cfg, mode);
-	if (ret < 0)
-		RTE_LOG(ERR, CONFIG, "%s cannot get the owner and mode that it is to have: %s\n", path,
-			strerror(-ret));
-	return ret;
+		return ret;
+	if (s->internal)
+		ret = lstat(s->path, st) < 0 ? -errno : 0;
+	else
+		ret = hand_over(s->path, cfg, mode, st);
+	if (ret < 0) {
+		RTE_LOG(ERR, CONFIG, "%s cannot get the owner and mode that it is to have: %s\n",
+			s->path, strerror(-ret));
+		unlink(s->path);
+		return ret;
+	}
+	return listen(s->listener.fd, BACKLOG) < 0 ? -errno : 0;
 }
 
 static int
 open_socket(const char *path, const struct config *cfg)
 {
-	uint64_t flags = RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS;
-	bool client = is_client(cfg, path);
+	struct vhost_socket *s = &sockets[nb_open];
 	struct stat st;
 
-	if (client)
-		flags |= RTE_VHOST_USER_CLIENT;
-	else if (lstat(path, &st) == 0) {
-		/* Somebody may have come since sockets_check(); unregistering would delete theirs. */
+	*s = (struct vhost_socket){ .listener.fd = -1, .path = path,
+		.client = is_client(cfg, path), .internal = path == cfg->cuse_socket };
+	made[nb_open++].st_ino = 0;
+	if (s->client)
+		return 0;
+	if (lstat(path, &st) == 0) {
+		/* Somebody may have come since sockets_check(). */
 		if (!S_ISSOCK(st.st_mode) || is_served(path))
 			return -EADDRINUSE;
 		unlink(path);
 	}
-	if (rte_vhost_driver_register(path, flags) < 0)
-		return -EIO;
-	open_path[nb_open++] = path;
-	if (offer_features(path, cfg) < 0 || offer_protocol_features(path) < 0 ||
-			rte_vhost_driver_callback_register(path, &device_ops) < 0)
-		return -EIO;
-	if ((client ? rte_vhost_driver_start(path) : start_server(path, cfg)) < 0)
-		return -EIO;
-	if (path != cfg->cuse_socket)
+	s->listener.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (s->listener.fd < 0)
+		return -errno;
+	return start_server(s, cfg, &made[nb_open - 1]);
+}
+
+static void
+log_open(const struct vhost_socket *s)
+{
+	if (!s->internal)
 		RTE_LOG(INFO, CONFIG, "%s %s\n",
-			client ? "connecting to guests at" : "guests can connect to", path);
-	return 0;
+			s->client ? "connecting to guests at" : "guests can connect to", s->path);
 }
 
 int
@@ -316,20 +415,51 @@ sockets_open(const struct config *cfg, struct guests *guests)
 {
 	const char *path;
 	unsigned int i;
+	int ret;
 
 	guests_of_sockets = guests;
+	if (start_back(cfg) < 0) {
+		RTE_LOG(ERR, CONFIG, "librte_vhost cannot serve a socket below /run or /tmp\n");
+		return -EIO;
+	}
 	for (i = 0; (path = socket_path(cfg, i)) != NULL; i++) {
-		if (open_socket(path, cfg) < 0) {
+		ret = open_socket(path, cfg);
+		if (ret < 0) {
 			RTE_LOG(ERR, CONFIG, "cannot make the vhost-user socket %s\n", path);
 			return -EIO;
 		}
 	}
-	return 0;
+	ret = relay_start(sockets, nb_open, back.fd);
+	for (i = 0; i < nb_open && ret == 0; i++)
+		log_open(&sockets[i]);
+	return ret;
+}
+
+/* Remove a socket, unless it is somebody else's by now. */
+static void
+close_socket(unsigned int i)
+{
+	struct stat st;
+
+	if (sockets[i].listener.fd < 0)
+		return;
+	close(sockets[i].listener.fd);
+	if (made[i].st_ino != 0 && lstat(sockets[i].path, &st) == 0 && st.st_ino == made[i].st_ino &&
+			st.st_dev == made[i].st_dev)
+		unlink(sockets[i].path);
 }
 
 void
 sockets_close(void)
 {
+	relay_stop();
 	while (nb_open > 0)
-		rte_vhost_driver_unregister(open_path[--nb_open]);
+		close_socket(--nb_open);
+	if (back.registered)
+		rte_vhost_driver_unregister(back.path);
+	back.registered = false;
+	relay_close();
+	if (back.fd >= 0)
+		close(back.fd);
+	back.fd = -1;
 }

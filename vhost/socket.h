@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#ifndef GUEST_SOCKET_H
-#define GUEST_SOCKET_H
+#ifndef VHOST_SOCKET_H
+#define VHOST_SOCKET_H
 
 /**
  * @file
@@ -37,4 +37,4 @@ int sockets_open(const struct config *cfg, struct guests *guests);
  */
 void sockets_close(void);
 
-#endif /* GUEST_SOCKET_H */
+#endif /* VHOST_SOCKET_H */
