@@ -253,7 +253,7 @@ control_run(void *arg)
 	for (;;) {
 		if (poll(fds, RTE_DIM(fds), WATCH_MS) < 0 && errno != EINTR)
 			break;
-		log_report();
+		log_report(false);
 		capture_watch();
 		uplink_watch_link(&app.uplink);
 		if (fds[LEARNED].revents & POLLIN)
@@ -441,6 +441,7 @@ main(int argc, char **argv)
 	if (tear_down() < 0)
 		ret = -EBUSY;
 	capture_close();
+	log_report(true);
 	rte_eal_cleanup();
 	return ret == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -290,12 +290,13 @@ log_limit_all(void)
 }
 
 static void
-report_suppressed(const struct line_class *c, struct line_limit *limit, const char *what)
+report_suppressed(const struct line_class *c, struct line_limit *limit, const char *what,
+	bool last)
 {
 	uint32_t n;
 
 	pthread_mutex_lock(&output.lock);
-	n = line_limit_report(limit, nanoseconds(CLOCK_MONOTONIC), false);
+	n = line_limit_report(limit, nanoseconds(CLOCK_MONOTONIC), last);
 	pthread_mutex_unlock(&output.lock);
 	if (n > 0)
 		RTE_LOG(WARNING, CONFIG, "%u %s%s%s suppressed: more than %u a second\n", n, what,
@@ -303,15 +304,15 @@ report_suppressed(const struct line_class *c, struct line_limit *limit, const ch
 }
 
 void
-log_report(void)
+log_report(bool last)
 {
 	struct line_class *c;
 	uint32_t blocks;
 	int error = 0;
 
 	for (c = classes; c <= OTHERS; c++) {
-		report_suppressed(c, &c->info, "log lines");
-		report_suppressed(c, &c->alert, "warnings");
+		report_suppressed(c, &c->info, "log lines", last);
+		report_suppressed(c, &c->alert, "warnings", last);
 	}
 	sink_report(&sink_stderr);
 	if (output.has_syslog)

@@ -53,9 +53,11 @@ void log_limit_all(void);
 
 /**
  * Say how many lines were suppressed, and how many lines and statistics were lost, once there is
- * room. Called by the control loop, each second.
+ * room. Called by the control loop, each second, and by the main thread at the end.
+ *
+ * @param last whether it is the last time: what was suppressed is said though more may come
  */
-void log_report(void);
+void log_report(bool last);
 
 /**
  * Write statistics to stdout.
