@@ -78,7 +78,8 @@ $(BUILD)/asan-obj/%.o: %.c Makefile $(BUILD)/flavour
 # A unit test is one file, linked with every room but main.c.
 unit: $(UNIT) $(HELPERS)
 
-$(BUILD)/unit/test_output: LDFLAGS += -Wl,--wrap=rte_vhost_enqueue_burst -Wl,--wrap=rte_vhost_get_vring_base
+$(BUILD)/unit/test_output: LDFLAGS += -Wl,--wrap=rte_vhost_enqueue_burst \
+	-Wl,--wrap=rte_vhost_get_vhost_vring,--wrap=rte_vhost_get_vring_base
 $(BUILD)/unit/test_notify: LDFLAGS += -Wl,--wrap=syscall -Wl,--wrap=rte_vhost_get_vring_base
 
 # The part of cuse/ that needs no libfuse is tested in every build.

@@ -38,7 +38,7 @@
 /* mbufs that each lcore's mempool cache may keep; the cache flushes at 1.5 times this. */
 #define MBUF_CACHE 256
 
-/* How often the control loop looks at the NIC's link and at what the log has to report, at least. */
+/* How often the control loop looks at the links of ports and at what the log has to report, at least. */
 #define WATCH_MS 1000
 
 int log_type_config, log_type_data, log_type_uplink;
@@ -242,11 +242,13 @@ start_stats_timer(void)
 static void *
 control_run(void *arg)
 {
-	enum { SIGNAL, LEARNED, TIMER };
+	enum { SIGNAL, LEARNED, TIMER, LINK, MIRROR };
 	struct pollfd fds[] = {
 		[SIGNAL] = { .fd = app.signal_fd, .events = POLLIN },
 		[LEARNED] = { .fd = app.guests.learned_fd, .events = POLLIN },
 		[TIMER] = { .fd = app.timer_fd, .events = POLLIN },
+		[LINK] = { .fd = uplink_link_fd(&app.uplink), .events = POLLIN },
+		[MIRROR] = { .fd = mirror_link_fd(&app.mirror), .events = POLLIN },
 	};
 	uint64_t ticks;
 
@@ -256,6 +258,7 @@ control_run(void *arg)
 		log_report(false);
 		capture_watch();
 		uplink_watch_link(&app.uplink);
+		mirror_watch_link(&app.mirror);
 		if (fds[LEARNED].revents & POLLIN)
 			guests_program(&app.guests);
 		if (fds[TIMER].revents & POLLIN &&

@@ -36,6 +36,9 @@
 	_(GUEST_OFF, guest_off, "destination guest is switched off")                               \
 	_(GUEST_TOO_LONG, guest_too_long, "longer than the destination guest's buffers")           \
 	_(UPLINK_FULL, uplink_full, "transmit queue of the NIC is full")                           \
+	_(UPLINK_TOO_LONG, uplink_too_long, "longer than the uplink's MTU or its driver can send") \
+	_(UPLINK_REFUSED, uplink_refused, "the uplink's driver did not accept it")                 \
+	_(LINK_DOWN, link_down, "the uplink has no link")                                          \
 	_(OFFLOAD, offload, "checksum or segmentation could not be completed in software")         \
 	_(NO_MBUF, no_mbuf, "mbuf pool was empty")
 
@@ -55,7 +58,8 @@
 	_(WRONG_MAC, wrong_mac, "unicast for a MAC that is not of the VLAN's guest")               \
 	_(WRONG_POOL, wrong_pool, "the NIC put it in the pool of another guest")                   \
 	_(OWN, own, "the guest's own frame, come back through the NIC's switch")                   \
-	_(NO_ROOM, no_room, "no room in front of the frame for the tag that the NIC took off")
+	_(NO_ROOM, no_room, "no room in front of the frame for the tag that the NIC took off")     \
+	_(CUT, cut, "the port delivered it without its end: longer than it can receive")
 
 #define DROP_ENUM_TX(upper, lower, text) TX_DROP_##upper,
 #define DROP_ENUM_RX(upper, lower, text) RX_DROP_##upper,

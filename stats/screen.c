@@ -114,7 +114,7 @@ static void
 draw_uplink(struct screen *s, const struct stats_source *src, double seconds)
 {
 	const struct uplink *up = src->uplink;
-	uint32_t mbps = __atomic_load_n(&up->link_mbps, __ATOMIC_RELAXED);
+	uint32_t mbps = __atomic_load_n(&up->link.mbps, __ATOMIC_RELAXED);
 	struct uplink_counters now;
 	char r[16], t[16];
 

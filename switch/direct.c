@@ -30,6 +30,7 @@ enum verdict {
 	GOOD,
 	ORDINARY, /* the ordinary path knows what to do */
 	FULL,	  /* no buffer left */
+	SHORT,	  /* fewer buffers left than it needs */
 	PAUSED,	  /* its front end is changing the device */
 	TOO_LONG, /* longer than the buffer */
 	BROKEN,	  /* against the rules */
@@ -402,8 +403,8 @@ deliver_slow(const struct direct *d, struct direct_ring *r, const struct burst *
 
 		if (heads > 0 && !d->mergeable)
 			return TOO_LONG;
-		if (heads == available)
-			return FULL;
+		if (heads == available) /* of a ring of free buffers more than all are needed */
+			return heads == 0 ? FULL : heads == r->size ? TOO_LONG : SHORT;
 		head = read_head(r, (uint16_t)(r->next_avail + heads));
 		if (head >= r->size)
 			return BROKEN;
@@ -674,14 +675,17 @@ switch_run(struct worker *w, struct guest *from, struct guest *to, struct burst 
 			rx->rx_drop[RX_DROP_TOO_LONG]++;
 			tx->tx_drop[TX_DROP_GUEST_TOO_LONG]++;
 			i++;
-		} else if (*v == FULL) {
+		} else if (*v == FULL || *v == SHORT) {
 			/* as long as the ordinary path would hold them */
-			if (wait_for_receiver(batch, w->patience))
+			if (wait_for_receiver(batch, w->patience)) {
+				*v = FULL;
 				break;
-			for (; is_for(b, i, key); i++) {
+			}
+			do {
 				rx->rx_drop[RX_DROP_RING_FULL]++;
 				tx->tx_drop[TX_DROP_GUEST_FULL]++;
-			}
+				i++;
+			} while (*v == FULL && is_for(b, i, key));
 		}
 	}
 	return (uint16_t)(i - first);

@@ -5,6 +5,7 @@
 #include <rte_ether.h>
 
 #include "switch/offload.h"
+#include "switch/received.h"
 #include "switch/vlan.h"
 #include "switch/worker.h"
 
@@ -274,6 +275,7 @@ void
 forward_from_uplink(struct worker *w, uint16_t pool_guest, struct rte_mbuf **frames, uint16_t n)
 {
 	struct uplink_counters *count = &w->counters.uplink;
+	struct port_link *link = &w->sw->uplink->link;
 	enum uplink_drop why = UPLINK_DROP_NO_GUEST;
 	struct guest *g;
 	uint16_t i;
@@ -284,6 +286,12 @@ forward_from_uplink(struct worker *w, uint16_t pool_guest, struct rte_mbuf **fra
 		if (g != NULL && unlikely(set_tag(w, &frames[i]) < 0)) {
 			g = NULL;
 			why = UPLINK_DROP_NO_ROOM;
+		}
+		/* Packet sockets: what the kernel has left to a card is left to nobody. */
+		if (g != NULL && link->if_index > 0 && unlikely(received_finish(frames[i]) < 0)) {
+			__atomic_store_n(&link->cut_seen, true, __ATOMIC_RELAXED);
+			g = NULL;
+			why = UPLINK_DROP_CUT;
 		}
 		if (g == NULL) {
 			count->rx_drop[why]++;

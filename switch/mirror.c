@@ -6,6 +6,7 @@
 #include <rte_ethdev.h>
 
 #include "switch/mirror.h"
+#include "switch/vlan.h"
 
 #define TXD 512
 
@@ -90,7 +91,18 @@ mirror_start(struct mirror *mirror, struct rte_mempool *pool)
 	port_buffers_started(&mirror->buffers);
 	RTE_LOG(INFO, UPLINK, "mirror port %u (%s): takes %u bytes of a frame\n", mirror->port,
 		info.driver_name, mirror->longest);
+	port_link_open(&mirror->link, "mirror port", mirror->port);
+	if (mirror->link.skips_frames)
+		mirror->link.frame_min = 0; /* a capture shows frames as they are */
+	port_link_update(&mirror->link);
 	return 0;
+}
+
+void
+mirror_watch_link(struct mirror *mirror)
+{
+	if (mirror->present)
+		port_link_update(&mirror->link);
 }
 
 uint32_t
@@ -100,6 +112,7 @@ mirror_close(struct mirror *mirror)
 
 	if (!mirror->present)
 		return 0;
+	port_link_close(&mirror->link);
 	if (mirror->pool != NULL)
 		kept = port_buffers_close(&mirror->buffers);
 	else
@@ -108,21 +121,46 @@ mirror_close(struct mirror *mirror)
 	return kept;
 }
 
+/* Send copies, each for itself: one that the driver does not accept is freed. Returns how many left. */
+static uint16_t
+send_copies(struct mirror *mirror, struct rte_mbuf **copy, uint16_t n)
+{
+	uint16_t i = 0, sent = 0, now;
+
+	while (i < n) {
+		now = rte_eth_tx_burst(mirror->port, 0, copy + i, (uint16_t)(n - i));
+		sent = (uint16_t)(sent + now);
+		i = (uint16_t)(i + now);
+		if (i == n)
+			break;
+		rte_pktmbuf_free(copy[i++]);
+	}
+	return sent;
+}
+
 void
 mirror_frames(struct mirror *mirror, struct rte_mbuf **frames, uint16_t n)
 {
+	uint32_t longest = __atomic_load_n(&mirror->link.frame_max, __ATOMIC_RELAXED);
 	struct rte_mbuf *copy[BURST_MAX];
-	uint16_t i, copies = 0, sent;
+	uint16_t i, copies = 0;
 
-	for (i = 0; i < n; i++) {
-		copy[copies] = rte_pktmbuf_copy(frames[i], mirror->pool, 0, mirror->longest);
-		if (copy[copies] != NULL)
-			copy[copies++]->ol_flags = 0; /* as it is, unfinished checksums and all */
+	for (i = 0; i < n && longest > 0; i++) {
+		uint32_t most = longest + (vlan_in_frame(frames[i]) ? RTE_VLAN_HLEN : 0);
+		struct rte_mbuf *m = rte_pktmbuf_copy(frames[i], mirror->pool, 0,
+			RTE_MIN(most, mirror->longest));
+
+		if (m == NULL)
+			continue;
+		m->ol_flags = 0; /* as it is, unfinished checksums and all */
+		if (port_fit(&mirror->link, longest, m) < 0)
+			rte_pktmbuf_free(m);
+		else
+			copy[copies++] = m;
 	}
 	rte_spinlock_lock(&mirror->lock);
-	sent = rte_eth_tx_burst(mirror->port, 0, copy, copies);
-	mirror->sent += sent;
-	mirror->lost += (uint64_t)(n - sent);
+	copies = send_copies(mirror, copy, copies);
+	mirror->sent += copies;
+	mirror->lost += (uint64_t)(n - copies);
 	rte_spinlock_unlock(&mirror->lock);
-	rte_pktmbuf_free_bulk(copy + sent, (unsigned int)(copies - sent));
 }

@@ -25,6 +25,7 @@
 
 #include "main.h"
 #include "uplink/buffers.h"
+#include "uplink/link.h"
 
 /** The mirror port. Constant once it is started, but for the counters. */
 struct mirror {
@@ -32,12 +33,13 @@ struct mirror {
 	uint16_t port;
 	uint16_t nb_rxd, nb_txd;
 	uint32_t longest; /**< bytes of a frame that are copied */
+	struct port_link link;
 	struct rte_mempool *pool;
 	struct port_buffers buffers;
 	uint32_t extra_mbufs; /**< that its driver has beyond its descriptors */
 	rte_spinlock_t lock;
 	uint64_t sent; /**< frames; under the lock, read by telemetry */
-	uint64_t lost; /**< frames without an mbuf, or that the port did not take; likewise */
+	uint64_t lost; /**< frames without an mbuf, or that the port did not send; likewise */
 };
 
 /**
@@ -65,6 +67,25 @@ uint32_t mirror_mbufs(const struct mirror *mirror);
  * @return 0, or a negative errno after a log line
  */
 int mirror_start(struct mirror *mirror, struct rte_mempool *pool);
+
+/**
+ * Look at the port's link, and log a line when it has come or gone. The control loop, each second.
+ *
+ * @param mirror a mirror port, present or not
+ */
+void mirror_watch_link(struct mirror *mirror);
+
+/**
+ * What to wait for beside that second.
+ *
+ * @param mirror a mirror port, present or not
+ * @return a descriptor that is readable when the link may have changed, or -1
+ */
+static inline int
+mirror_link_fd(const struct mirror *mirror)
+{
+	return mirror->present ? mirror->link.notify_fd : -1;
+}
 
 /**
  * Stop and close the port; its mbufs come back to the pool. Main thread, workers are gone.

@@ -8,16 +8,11 @@
 #include <rte_hash_crc.h>
 #include <rte_net.h>
 
+#include "guest/buffers.h"
 #include "switch/direct.h"
 #include "switch/offload.h"
 #include "switch/vlan.h"
 #include "switch/worker.h"
-
-/*
- * A frame longer than this may be more than a guest without mergeable buffers has posted: its
- * buffers hold 1518 bytes and a tag at least.
- */
-#define PLAIN_FRAME_MAX (RTE_ETHER_MAX_LEN + RTE_VLAN_HLEN)
 
 /*
  * Most segments that a batch becomes in one round: 32 frames of 64 KiB at the MSS of Ethernet (45
@@ -120,13 +115,15 @@ is_switched_off(const struct guest *g)
 
 /*
  * Offer frames to one ring, in order. Those that are done with (taken, or longer than the guest's
- * buffers) are counted, and freed by the caller; returns how many these are, from the first on.
+ * buffers, or when it has been waited for, than those that it has now) are counted, and freed by the
+ * caller; returns how many these are, from the first on.
  */
 static uint16_t
 send_ring(struct worker *w, struct batch *b, uint16_t ring, struct rte_mbuf **frames, uint16_t n)
 {
 	struct guest_counters *to = &w->counters.guest[b->guest->id];
 	uint16_t done = 0, sent;
+	enum guest_room room;
 
 	while (done < n) {
 		sent = enqueue(w, b->guest, ring, frames + done, (uint16_t)(n - done));
@@ -135,12 +132,14 @@ send_ring(struct worker *w, struct batch *b, uint16_t ring, struct rte_mbuf **fr
 		done = (uint16_t)(done + sent);
 		if (likely(done == n))
 			break;
-		if (b->guest->mergeable || rte_pktmbuf_pkt_len(frames[done]) <= PLAIN_FRAME_MAX)
+		room = guest_room(b->guest, &w->section, (uint16_t)(2 * ring),
+			rte_pktmbuf_pkt_len(frames[done]));
+		if (likely(room == GUEST_FULL) || (room == GUEST_SHORT && !b->stalled))
 			break;
-		/* It may be its length and not a full ring: let those behind it try. */
-		to->rx_drop[RX_DROP_TOO_LONG]++;
-		count_senders(w, frames + done, 1, 0, TX_DROP_GUEST_TOO_LONG);
-		done++;
+		/* Let those after it try. */
+		to->rx_drop[room == GUEST_SHORT ? RX_DROP_RING_FULL : RX_DROP_TOO_LONG]++;
+		count_sender(w, frames[done++]->port, false,
+			room == GUEST_SHORT ? TX_DROP_GUEST_FULL : TX_DROP_GUEST_TOO_LONG);
 	}
 	return done;
 }
@@ -250,9 +249,10 @@ send_segments(struct worker *w, struct batch *b, struct rte_mbuf *m, uint16_t *b
 			return true;
 		}
 		sent = enqueue(w, b->guest, ring, out, (uint16_t)n);
-		is_long = !b->guest->mergeable && rte_pktmbuf_pkt_len(out[0]) > PLAIN_FRAME_MAX;
+		is_long = sent == 0 && guest_room(b->guest, &w->section, (uint16_t)(2 * ring),
+			rte_pktmbuf_pkt_len(out[0])) == GUEST_TOO_LONG;
 		rte_pktmbuf_free_bulk(out, (unsigned int)n);
-		if (sent == 0 && is_long) { /* as in send_ring() */
+		if (is_long) { /* as in send_ring() */
 			w->counters.guest[b->guest->id].rx_drop[RX_DROP_TOO_LONG]++;
 			count_sender(w, m->port, false, TX_DROP_GUEST_TOO_LONG);
 			rte_pktmbuf_free(m);
@@ -284,11 +284,11 @@ any_exceeds(const struct batch *b, bool csum, bool tso4)
 }
 
 /*
- * The guest's ring is full, or its front end is sending a message. Let the frames stay while they may.
- * A guest that took nothing in all that time is not waited for again until it has taken a frame.
+ * The guest's ring is full, or its front end is sending a message. Whether the frames may stay. A
+ * guest that took nothing in all that time is not waited for again until it has taken a frame.
  */
-static void
-stay_or_drop(struct worker *w, struct batch *b, bool some_taken, uint64_t patience)
+static bool
+may_stay(struct worker *w, struct batch *b, bool some_taken, uint64_t patience)
 {
 	uint64_t now = rte_rdtsc();
 
@@ -297,8 +297,14 @@ stay_or_drop(struct worker *w, struct batch *b, bool some_taken, uint64_t patien
 	if (b->give_up_at == 0 || b->give_up_at > now + patience)
 		b->give_up_at = now + patience;
 	if (!b->stalled && now < b->give_up_at && w->kept <= KEPT_MAX)
-		return;
+		return true;
 	b->stalled = true;
+	return false;
+}
+
+static void
+drop_full(struct worker *w, struct batch *b)
+{
 	w->counters.guest[b->guest->id].rx_drop[RX_DROP_RING_FULL] += b->n;
 	drop_frames(w, b, TX_DROP_GUEST_FULL);
 }
@@ -362,7 +368,7 @@ send_unfinished(struct worker *w, struct batch *b, bool *busy)
 void
 output_flush_guest(struct worker *w, struct batch *b)
 {
-	bool taken, busy = false;
+	bool taken, busy = false, unfinished;
 	uint16_t n = b->n;
 
 	if (unlikely(is_switched_off(b->guest))) {
@@ -372,18 +378,24 @@ output_flush_guest(struct worker *w, struct batch *b)
 	}
 	/* librte_vhost would let the worker stand still until the message has been dealt with. */
 	if (direct_is_paused(b->guest->direct)) {
-		stay_or_drop(w, b, false, w->pause_patience);
+		if (!may_stay(w, b, false, w->pause_patience))
+			drop_full(w, b);
 		return;
 	}
-	if (unlikely(w->sw->cfg->tx_csum &&
-			any_exceeds(b, b->guest->offload_csum, b->guest->offload_tso4))) {
+	unfinished = w->sw->cfg->tx_csum &&
+		any_exceeds(b, b->guest->offload_csum, b->guest->offload_tso4);
+	if (unlikely(unfinished)) {
 		taken = send_unfinished(w, b, &busy);
 	} else {
 		b->n = send_finished(w, b, b->frame, n);
 		taken = b->n < n;
 	}
 	if (unlikely(b->n > 0)) {
-		stay_or_drop(w, b, taken, busy ? w->pause_patience : w->patience);
+		if (may_stay(w, b, taken, busy ? w->pause_patience : w->patience))
+			return;
+		if (b->guest->mergeable && !unfinished) /* the first may need more than the others */
+			b->n = send_finished(w, b, b->frame, b->n);
+		drop_full(w, b);
 		return;
 	}
 	batch_patience_afresh(b);
@@ -444,6 +456,31 @@ count_transmitted(struct worker *w, const uint16_t *sender, uint16_t n)
 }
 
 /*
+ * Why the driver has not taken a frame: its queue was full, if it has one, or when it has taken others
+ * after it, the frame itself.
+ */
+static enum tx_drop
+why_untaken(const struct worker *w, bool was_full)
+{
+	return was_full && w->sw->uplink->link.has_queue ? TX_DROP_UPLINK_FULL
+							 : TX_DROP_UPLINK_REFUSED;
+}
+
+/* Segments: the last may be short, and the driver may want them in one piece. */
+static bool
+fit_segments(struct worker *w, struct rte_mbuf **frames, uint16_t n)
+{
+	const struct port_link *link = &w->sw->uplink->link;
+	uint16_t i;
+
+	for (i = 0; i < n; i++) {
+		if (port_fit(link, link->driver_max, frames[i]) < 0)
+			return false;
+	}
+	return true;
+}
+
+/*
  * A frame of unsegmented TCP that the NIC cannot segment. It is counted as one frame, when all of it
  * has been taken.
  */
@@ -461,10 +498,15 @@ transmit_segments(struct worker *w, uint16_t queue, struct rte_mbuf *m)
 			drop_from_uplink(w, m, n == -ENOMEM ? TX_DROP_NO_MBUF : TX_DROP_OFFLOAD);
 			return;
 		}
+		if (!fit_segments(w, out, (uint16_t)n)) {
+			rte_pktmbuf_free_bulk(out, (unsigned int)n);
+			drop_from_uplink(w, m, TX_DROP_UPLINK_TOO_LONG);
+			return;
+		}
 		sent = transmit(w, queue, out, (uint16_t)n, &misfit);
 		rte_pktmbuf_free_bulk(out + sent, (unsigned int)(n - sent));
 		if (sent < n) {
-			drop_from_uplink(w, m, misfit ? TX_DROP_OFFLOAD : TX_DROP_UPLINK_FULL);
+			drop_from_uplink(w, m, misfit ? TX_DROP_OFFLOAD : why_untaken(w, true));
 			return;
 		}
 	} while (!offload_advance(m, sent));
@@ -484,17 +526,29 @@ transmit_unfinished(struct worker *w, struct rte_mbuf *m)
 	else if (offload_finish_checksum(m) < 0)
 		drop_from_uplink(w, m, TX_DROP_OFFLOAD);
 	else if (transmit(w, queue, &m, 1, &misfit) == 0)
-		drop_from_uplink(w, m, misfit ? TX_DROP_OFFLOAD : TX_DROP_UPLINK_FULL);
+		drop_from_uplink(w, m, misfit ? TX_DROP_OFFLOAD : why_untaken(w, true));
 	else
 		count_transmitted(w, &sender, 1);
 }
 
-/* Frames that leave by one queue. */
+static void
+drop_untaken(struct worker *w, struct rte_mbuf **frames, uint16_t n, bool was_full)
+{
+	uint16_t i;
+
+	for (i = 0; i < n; i++)
+		drop_from_uplink(w, frames[i], why_untaken(w, was_full));
+}
+
+/*
+ * Frames that leave by one queue. One that the driver stops at must not cost those after it: they are
+ * offered by themselves, unless the queue of a card is full.
+ */
 static void
 transmit_run(struct worker *w, uint16_t queue, struct rte_mbuf **frames, uint16_t n)
 {
 	uint16_t sender[BURST_MAX];
-	uint16_t i, done = 0, sent;
+	uint16_t i, done = 0, untaken = 0, sent;
 	bool misfit;
 
 	for (i = 0; i < n; i++)
@@ -502,23 +556,31 @@ transmit_run(struct worker *w, uint16_t queue, struct rte_mbuf **frames, uint16_
 	while (done < n) {
 		sent = transmit(w, queue, frames + done, (uint16_t)(n - done), &misfit);
 		count_transmitted(w, &sender[done], sent);
+		if (unlikely(untaken > 0) && (sent > 0 || misfit)) {
+			drop_untaken(w, frames + done - untaken, untaken, sent == 0);
+			untaken = 0;
+		}
 		done = (uint16_t)(done + sent);
-		if (done == n)
+		if (likely(done == n))
 			break;
 		/*
 		 * One guest's odd frame must not cost the others theirs. It may be one whose MSS the NIC
-		 * has no use for, or that has more segments than a driver makes (net_tap: 64, and
-		 * it says no more than that it took none).
+		 * has no use for, or that has more segments than a driver makes (it says no more than
+		 * that it took none).
 		 */
-		if (frames[done]->ol_flags & (misfit ? OFFLOAD_FLAGS : RTE_MBUF_F_TX_TCP_SEG))
+		if (frames[done]->ol_flags & (misfit ? OFFLOAD_FLAGS : RTE_MBUF_F_TX_TCP_SEG)) {
+			drop_untaken(w, frames + done - untaken, untaken, true);
+			untaken = 0;
 			transmit_unfinished(w, frames[done++]);
-		else if (misfit)
+		} else if (misfit) {
 			drop_from_uplink(w, frames[done++], TX_DROP_OFFLOAD);
-		else
-			break;
+		} else {
+			sent = w->sw->uplink->link.skips_frames ? 1 : (uint16_t)(n - done);
+			untaken = (uint16_t)(untaken + sent);
+			done = (uint16_t)(done + sent);
+		}
 	}
-	while (done < n)
-		drop_from_uplink(w, frames[done++], TX_DROP_UPLINK_FULL);
+	drop_untaken(w, frames + n - untaken, untaken, true);
 }
 
 /* Frames that the NIC can finish, or that are finished. */
@@ -539,6 +601,28 @@ transmit_finished(struct worker *w, struct rte_mbuf **frames, uint16_t n)
 	}
 }
 
+/*
+ * Leave in the batch what the uplink can send, as its wire wants it. Drivers differ in what they do
+ * with other frames, and a frame that waits for a link may wait for hours (uplink/link.h).
+ */
+static void
+fit_uplink(struct worker *w, struct batch *b)
+{
+	const struct port_link *link = &w->sw->uplink->link;
+	uint32_t frame_max = __atomic_load_n(&link->frame_max, __ATOMIC_RELAXED);
+	uint16_t i, n = 0;
+
+	for (i = 0; i < b->n; i++) {
+		if (unlikely(frame_max == 0))
+			drop_from_uplink(w, b->frame[i], TX_DROP_LINK_DOWN);
+		else if (unlikely(port_fit(link, frame_max, b->frame[i]) < 0))
+			drop_from_uplink(w, b->frame[i], TX_DROP_UPLINK_TOO_LONG);
+		else
+			b->frame[n++] = b->frame[i];
+	}
+	b->n = n;
+}
+
 void
 output_flush_uplink(struct worker *w)
 {
@@ -548,6 +632,7 @@ output_flush_uplink(struct worker *w)
 	bool tso4 = csum && (can & RTE_ETH_TX_OFFLOAD_TCP_TSO);
 	uint16_t i, from = 0;
 
+	fit_uplink(w, b);
 	if (unlikely(w->sw->cfg->tx_csum && any_exceeds(b, csum, tso4))) {
 		for (i = 0; i < b->n; i++) {
 			if (!offload_exceeds(b->frame[i], csum, tso4))

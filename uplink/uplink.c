@@ -56,6 +56,9 @@ plan_transmit(struct uplink *up, const struct config *cfg, struct uplink_plan *p
 		wanted |= CSUM_TX_OFFLOADS;
 	if (cfg->tso)
 		wanted |= RTE_ETH_TX_OFFLOAD_TCP_TSO;
+	/* net_tap refuses segments of a full MTU: it takes their headers for a part of the MTU. */
+	if (strcmp(plan->info.driver_name, "net_tap") == 0)
+		wanted &= ~(uint64_t)RTE_ETH_TX_OFFLOAD_TCP_TSO;
 	up->tx_offloads = wanted & plan->info.tx_offload_capa;
 	up->vlan_insert_hw = up->tx_offloads & RTE_ETH_TX_OFFLOAD_VLAN_INSERT;
 	plan->conf.txmode.offloads = up->tx_offloads;
@@ -212,38 +215,18 @@ log_port(const struct uplink *up, const struct uplink_plan *plan)
 		up->vlan_insert_hw ? "the NIC" : "software");
 }
 
-/* Read the link, and log what has changed. */
-static bool
-look_at_link(struct uplink *up)
-{
-	struct rte_eth_link link = { 0 };
-	uint32_t mbps = 0;
-
-	if (rte_eth_link_get_nowait(up->port, &link) == 0 && link.link_status == RTE_ETH_LINK_UP)
-		mbps = link.link_speed > 0 ? link.link_speed : RTE_ETH_SPEED_NUM_UNKNOWN;
-	if ((mbps > 0) != (up->link_mbps > 0)) {
-		if (mbps == 0)
-			RTE_LOG(WARNING, UPLINK, "port %u: link down\n", up->port);
-		else
-			RTE_LOG(INFO, UPLINK, "port %u: link up, %s\n", up->port,
-				rte_eth_link_speed_to_str(mbps));
-	}
-	__atomic_store_n(&up->link_mbps, mbps, __ATOMIC_RELAXED);
-	return mbps > 0;
-}
-
 /* Without a link the switch starts all the same: guests may talk, and the link may come. */
 static void
 wait_for_link(struct uplink *up)
 {
 	unsigned int tenths;
 
-	if (look_at_link(up))
+	if (port_link_update(&up->link))
 		return;
 	RTE_LOG(INFO, UPLINK, "port %u: waiting for link, up to %u s\n", up->port, LINK_WAIT_S);
 	for (tenths = 0; tenths < 10 * LINK_WAIT_S && !process_is_to_end(); tenths++) {
 		usleep(100 * 1000);
-		if (look_at_link(up))
+		if (port_link_update(&up->link))
 			return;
 	}
 	RTE_LOG(WARNING, UPLINK, "port %u: no link yet, starting without\n", up->port);
@@ -257,7 +240,7 @@ uplink_watch_link(struct uplink *up)
 	/* dpdk-dumpcap switches it off when it ends. */
 	if (up->promiscuous && rte_eth_promiscuous_get(up->port) == 0)
 		rte_eth_promiscuous_enable(up->port);
-	look_at_link(up);
+	port_link_update(&up->link);
 }
 
 int
@@ -290,6 +273,8 @@ uplink_start(struct uplink *up, struct uplink_plan *plan, const struct config *c
 				strerror(-ret));
 	}
 	log_port(up, plan);
+	port_link_open(&up->link, "port", up->port);
+	port_offloads_disable(&up->offloads, &up->link);
 	wait_for_link(up);
 	return 0;
 }
@@ -301,6 +286,8 @@ uplink_close(struct uplink *up)
 
 	if (!up->present)
 		return 0;
+	port_offloads_restore(&up->offloads);
+	port_link_close(&up->link);
 	if (up->buffers.pool != NULL)
 		kept = port_buffers_close(&up->buffers);
 	else

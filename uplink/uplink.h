@@ -32,6 +32,7 @@
 
 #include "main.h"
 #include "uplink/buffers.h"
+#include "uplink/offloads.h"
 
 /** User priorities of a VLAN tag (IEEE 802.1Q-2018, 9.6: PCP). */
 #define PRIORITIES 8
@@ -95,10 +96,11 @@ struct uplink {
 	uint8_t tx_class[PRIORITIES]; /**< DCB: which of the pool's queues, by priority */
 	bool txq_shared;	/**< fewer transmit queues than workers */
 	rte_spinlock_t txq_lock[RTE_MAX_QUEUES_PER_PORT];
-	uint32_t link_mbps;	/**< as last seen by the control loop, 0: down; atomic */
 	bool promiscuous;	/**< it is to be */
 	struct port_buffers buffers;
 	uint32_t extra_mbufs; /**< that its driver has beyond its descriptors */
+	struct port_link link;
+	struct port_offloads offloads;
 };
 
 /**
@@ -186,6 +188,18 @@ void uplink_drain(struct uplink *up, uint16_t guest);
  * @param up the uplink
  */
 void uplink_watch_link(struct uplink *up);
+
+/**
+ * What to wait for beside the second that passes between two calls of uplink_watch_link().
+ *
+ * @param up the uplink
+ * @return a descriptor that is readable when the link may have changed, or -1
+ */
+static inline int
+uplink_link_fd(const struct uplink *up)
+{
+	return up->present ? up->link.notify_fd : -1;
+}
 
 /**
  * Which queues bring frames for a guest alone. Its worker polls them, from the last to the first:

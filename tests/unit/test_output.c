@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Batches, with a guest's ring in place of librte_vhost's: the linker wraps the one call. */
+/* Batches, with a guest's ring in place of librte_vhost's: the linker wraps its calls. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,17 +27,64 @@ static unsigned int calls;	/* of enqueue */
 static uint16_t arrived[256];	/* lengths, in order */
 static unsigned int nb_arrived;
 
+#define RING 8
+static union {
+	struct vring_desc split[RING];
+	struct vring_packed_desc packed[RING];
+} desc;
+static struct {
+	struct vring_avail ring;
+	uint16_t head[RING];
+} avail;
+static uint16_t next_avail; /* as librte_vhost says it */
+
 uint16_t __wrap_rte_vhost_enqueue_burst(int vid, uint16_t queue, struct rte_mbuf **frames,
 	uint16_t n);
-int __wrap_rte_vhost_get_vring_base(int vid, uint16_t vring, uint16_t *avail, uint16_t *used);
+int __wrap_rte_vhost_get_vring_base(int vid, uint16_t vring, uint16_t *last_avail,
+	uint16_t *last_used);
+int __wrap_rte_vhost_get_vhost_vring(int vid, uint16_t vring, struct rte_vhost_vring *ring);
 
 int
-__wrap_rte_vhost_get_vring_base(int vid, uint16_t vring, uint16_t *avail, uint16_t *used)
+__wrap_rte_vhost_get_vring_base(int vid, uint16_t vring, uint16_t *last_avail, uint16_t *last_used)
 {
 	(void)vid;
 	(void)vring;
-	*avail = *used = 0;
+	*last_avail = next_avail;
+	*last_used = 0;
 	return 0;
+}
+
+int
+__wrap_rte_vhost_get_vhost_vring(int vid, uint16_t vring, struct rte_vhost_vring *ring)
+{
+	(void)vid;
+	(void)vring;
+	*ring = (struct rte_vhost_vring){ .desc = desc.split, .avail = &avail.ring, .size = RING };
+	return 0;
+}
+
+/* The next buffer of the guest, for librte_vhost and for the direct path. */
+static void
+start_at(uint16_t index)
+{
+	next_avail = index;
+	available.idx = index;
+}
+
+/* The guest has n buffers of so many bytes of frame each, where room and longest say the same. */
+static void
+offer(unsigned int n, uint32_t bytes)
+{
+	unsigned int i;
+
+	room = n;
+	longest = (uint16_t)bytes;
+	start_at(0);
+	avail.ring.idx = (uint16_t)n;
+	for (i = 0; i < RING; i++) {
+		avail.ring.ring[i] = (uint16_t)i;
+		desc.split[i] = (struct vring_desc){ .len = bytes + 12 };
+	}
 }
 
 uint16_t
@@ -73,8 +120,8 @@ setup(void **state)
 	unsigned int i;
 
 	(void)state;
+	offer(RING, UINT16_MAX);
 	room = 1000;
-	longest = UINT16_MAX;
 	calls = nb_arrived = 0;
 	sw = (struct switch_ctx){ .cfg = &cfg, .guests = &guests, .uplink = &uplink, .pool = pool,
 		.sections = sections };
@@ -87,6 +134,7 @@ setup(void **state)
 	not_ours = calloc(1, sizeof(*not_ours) + 2 * sizeof(not_ours->ring[0]));
 	not_ours->never = true;
 	not_ours->nb_rings = 2;
+	not_ours->hdr_len = 12;
 	for (i = 0; i < 2; i++)
 		not_ours->ring[i] = (struct direct_ring){ .in_memory = true, .size = 256,
 			.callfd = -1, .avail = &available };
@@ -248,7 +296,7 @@ static void
 test_too_long_does_not_block_those_behind(void **state)
 {
 	(void)state;
-	longest = 1522;
+	offer(RING, 1522);
 	put(1520, 5);
 	put(100, 2);
 	output_flush(w);
@@ -256,6 +304,90 @@ test_too_long_does_not_block_those_behind(void **state)
 	assert_int_equal(w->counters.guest[1].rx_drop[RX_DROP_TOO_LONG], 2);
 	assert_int_equal(w->counters.guest[0].tx_drop[TX_DROP_GUEST_TOO_LONG], 2);
 	assert_int_equal(SENT, 5);
+}
+
+#define TOO_LONG w->counters.guest[1].rx_drop[RX_DROP_TOO_LONG]
+
+static void
+test_a_full_ring_is_not_taken_for_short_buffers(void **state)
+{
+	(void)state;
+	offer(0, 1522);
+	put(4000, 1);
+	put(60, 2);
+	output_flush(w);
+	assert_int_equal(w->kept, 3);
+	assert_int_equal(TOO_LONG, 0);
+	offer(RING, 4000);
+	output_flush(w);
+	assert_int_equal(nb_arrived, 3);
+}
+
+static void
+test_the_length_of_buffers_is_the_ring_s(void **state)
+{
+	(void)state;
+	offer(2, 0); /* the next buffer is the fourth, a chain of two descriptors */
+	avail.ring.idx = 5;
+	start_at(3);
+	desc.split[3] = (struct vring_desc){ .len = 12, .flags = VRING_DESC_F_NEXT, .next = 5 };
+	desc.split[5] = (struct vring_desc){ .len = 99 };
+	put(100, 1);
+	output_flush(w);
+	assert_int_equal(TOO_LONG, 1);
+	put(99, 1);
+	output_flush(w); /* fits, though it was not taken now */
+	assert_int_equal(TOO_LONG, 1);
+	assert_int_equal(w->kept, 1);
+	output_drop_all(w);
+}
+
+static void
+test_merged_buffers_count_when_all_are_free(void **state)
+{
+	(void)state;
+	guest[1].mergeable = true;
+	w->patience = 1;
+	offer(RING - 1, 88);
+	put(1000, 1); /* more than RING * 100, but there may be more later */
+	put(60, 1);
+	output_flush(w);
+	assert_int_equal(w->kept, 2);
+	output_flush(w); /* patience is over: that frame alone is dropped */
+	assert_int_equal(RING_FULL, 1);
+	expect_lengths(60, 1);
+	avail.ring.idx = RING;
+	put(1000, 1);
+	put(61, 1);
+	output_flush(w);
+	assert_int_equal(TOO_LONG, 1);
+	expect_lengths(60, 2);
+}
+
+static void
+test_buffers_of_a_packed_ring(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	guest[1].features = RTE_BIT64(VIRTIO_F_RING_PACKED);
+	offer(0, 0);
+	for (i = 0; i < RING; i++) /* of the first lap: not available in the second */
+		desc.packed[i] = (struct vring_packed_desc){ .len = 112,
+			.flags = 1 << VRING_PACKED_DESC_F_AVAIL };
+	start_at(6);
+	put(101, 1);
+	output_flush(w);
+	assert_int_equal(w->kept, 1);
+	assert_int_equal(TOO_LONG, 0);
+	start_at(6 | 1 << 15);
+	output_flush(w);
+	assert_int_equal(TOO_LONG, 1);
+	desc.packed[6].flags |= VRING_DESC_F_NEXT; /* with the one after it */
+	put(212, 1);
+	output_flush(w);
+	assert_int_equal(TOO_LONG, 1);
+	output_drop_all(w);
 }
 
 static void
@@ -284,6 +416,10 @@ main(void)
 		T(test_what_stayed_for_a_guest_that_left_is_dropped),
 		T(test_what_a_guest_sent_before_it_left_is_not_counted_for_the_next),
 		T(test_too_long_does_not_block_those_behind),
+		T(test_a_full_ring_is_not_taken_for_short_buffers),
+		T(test_the_length_of_buffers_is_the_ring_s),
+		T(test_merged_buffers_count_when_all_are_free),
+		T(test_buffers_of_a_packed_ring),
 		T(test_flooded_frames_are_not_counted_for_the_sender),
 	};
 
