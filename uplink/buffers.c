@@ -69,7 +69,8 @@ port_buffers_close(struct port_buffers *b)
 	uint32_t kept;
 	int ret;
 
-	rte_eth_dev_info_get(b->port, &info);
+	if (rte_eth_dev_info_get(b->port, &info) < 0)
+		info.driver_name = "unknown";
 	if (b->started)
 		drain(b);
 	before = rte_mempool_avail_count(b->pool);
