@@ -347,8 +347,9 @@ def test_front_ends_cannot_flood_the_log(pair):
 
 
 def test_what_is_queued_is_written_before_a_crash():
-    """The pipe is full until the process has crashed; lines that are in memory alone come all the same."""
+    """The pipe is full until the process crashes; lines that are in memory alone come all the same."""
     r, w = small_pipe()
+    fill(w)
     with switch(out=w, err=w) as s:
         os.close(w)
         wait_for(lambda: s.telemetry("/vhost_switch/workers")["0"]["rounds"] > 0)
