@@ -607,6 +607,19 @@ def compat_ioctl(fd, command, data):
     return call(fd, command, 0x1000)
 
 
+def test_the_last_of_many_opens_takes_no_longer_than_the_first():
+    with cuse_switch() as s:
+        devices, took = [], []
+        for _ in range(8):
+            start = time.monotonic()
+            devices += [Device() for _ in range(25)]
+            took.append(time.monotonic() - start)
+        for d in devices:
+            d.close()
+        assert sum(took[-2:]) < 3 * sum(took[:2]), took
+        wait_for(lambda: not s.guests())
+
+
 def test_32_bit_ioctls_are_refused():
     with cuse_switch() as s:
         d = Device()
