@@ -21,6 +21,10 @@ static struct guest *guest_of_vid[RTE_MAX_VHOST_DEVICE];
 /* By vid, since a ring can become ready before its guest exists and stay so between two lives. */
 static struct guest_rings rings_of_vid[RTE_MAX_VHOST_DEVICE];
 
+/* Handles of devices that are ready and for which there was no place, the first to come first. */
+static int waiting[RTE_MAX_VHOST_DEVICE];
+static unsigned int nb_waiting; /* under the mutex */
+
 int
 guests_init(struct guests *guests, unsigned int nb_workers, unsigned int limit)
 {
@@ -198,11 +202,8 @@ join_locked(struct guests *guests, int vid)
 		return -ESHUTDOWN;
 	while (id < guests->limit && guests->by_id[id] != NULL)
 		id++;
-	if (id == guests->limit) {
-		RTE_LOG(ERR, DATA, "guest refused: there can be %u guests and all are connected\n",
-			guests->limit);
+	if (id == guests->limit)
 		return -ENOSPC;
-	}
 	g = new_guest(guests, vid, id);
 	if (g == NULL)
 		return -ENOMEM;
@@ -227,6 +228,63 @@ join_locked(struct guests *guests, int vid)
 	return 0;
 }
 
+/* The device has gone, or has become a guest. */
+static void
+stop_waiting(int vid)
+{
+	unsigned int i, left = 0;
+
+	for (i = 0; i < nb_waiting; i++) {
+		if (waiting[i] != vid)
+			waiting[left++] = waiting[i];
+	}
+	nb_waiting = left;
+}
+
+/* Whether librte_vhost has carried out all messages of a front end. */
+static bool
+is_sound(int vid)
+{
+	const struct connection *c = relay_find(vid);
+
+	return c != NULL && !c->busy;
+}
+
+/* Let in those for whom there is a place now. */
+static void
+admit_waiting(struct guests *guests)
+{
+	unsigned int i = 0;
+
+	while (i < nb_waiting) {
+		int vid = waiting[i];
+
+		if (!is_sound(vid)) {
+			i++;
+			continue;
+		}
+		if (join_locked(guests, vid) < 0)
+			break; /* for a place, or for memory: until the next one leaves */
+		stop_waiting(vid);
+	}
+}
+
+/*
+ * A device that is ready waits for a place. It is logged once for a connection: its rings may stop and
+ * start as often as its front end likes.
+ */
+static void
+let_wait(const struct guests *guests, int vid)
+{
+	struct guest_rings *rings = &rings_of_vid[vid];
+
+	waiting[nb_waiting++] = vid;
+	if (!rings->limit_logged)
+		RTE_LOG(ERR, DATA, "guest refused: there can be %u guests and all are connected, "
+			"it waits until one leaves\n", guests->limit);
+	rings->limit_logged = true;
+}
+
 void
 guests_mirror(struct guests *guests, uint16_t id)
 {
@@ -248,7 +306,12 @@ guests_join(struct guests *guests, int vid)
 	int ret;
 
 	pthread_mutex_lock(&guests->mutex);
+	admit_waiting(guests); /* if any, for memory: they come first */
 	ret = join_locked(guests, vid);
+	if (ret == -ENOSPC) {
+		let_wait(guests, vid);
+		ret = 0;
+	}
 	pthread_mutex_unlock(&guests->mutex);
 	return ret;
 }
@@ -300,8 +363,12 @@ guests_leave(struct guests *guests, int vid)
 
 	pthread_mutex_lock(&guests->mutex);
 	g = find_vid(guests, vid);
-	if (g != NULL)
+	if (g != NULL) {
 		leave_locked(guests, g);
+		admit_waiting(guests);
+	} else {
+		stop_waiting(vid);
+	}
 	pthread_mutex_unlock(&guests->mutex);
 }
 
@@ -410,6 +477,7 @@ guests_clear_rings(int vid)
 	unsigned int i;
 
 	rings_of_vid[vid].paused = false;
+	rings_of_vid[vid].limit_logged = false;
 	for (i = 0; i < QUEUE_PAIR_WORDS; i++) {
 		__atomic_store_n(&rings_of_vid[vid].rx[i], 0, __ATOMIC_RELEASE);
 		__atomic_store_n(&rings_of_vid[vid].tx[i], 0, __ATOMIC_RELEASE);

@@ -51,6 +51,7 @@
 struct guest_rings {
 	uint64_t rx[QUEUE_PAIR_WORDS];
 	uint64_t tx[QUEUE_PAIR_WORDS];
+	bool limit_logged; /**< that there was no place for it was logged; under the mutex */
 	bool paused; /**< between guests_pause() and guests_resume(); control's own */
 };
 
@@ -147,12 +148,12 @@ void guests_close(struct guests *guests);
 void guests_free(struct guests *guests);
 
 /**
- * Let a guest in: lowest free id, least loaded worker. Control.
+ * Let a guest in: lowest free id, least loaded worker. If there are as many guests as there can be, which is
+ * logged, the device waits, and becomes a guest when its turn comes after others have left. Control.
  *
  * @param guests the table
  * @param vid librte_vhost's handle of a device whose rings are ready
- * @return 0, -ENOSPC when there are as many guests as there can be (logged), -ESHUTDOWN after
- *   guests_close(), -ENOMEM
+ * @return 0, -ESHUTDOWN after guests_close(), -ENOMEM
  */
 int guests_join(struct guests *guests, int vid);
 
@@ -161,7 +162,7 @@ int guests_join(struct guests *guests, int vid);
  * has forgotten it. Control.
  *
  * @param guests the table
- * @param vid handle that guests_join() took; an unknown one is ignored
+ * @param vid handle that guests_join() took, of a guest or of a device that waits
  */
 void guests_leave(struct guests *guests, int vid);
 

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from harness import Switch, wait_for
-from vhostuser import F_MRG_RXBUF, SEND_RARP, Guest
+from vhostuser import F_MRG_RXBUF, GET_FEATURES, SEND_RARP, Guest
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 
@@ -592,3 +592,29 @@ def test_checksum_after_ipv6_extension_headers(guests, kind):
         for i in range(3):
             st = consistent(s.stats(i))
             assert st["rx_dropped"] == st["tx_drop_offload"] == 0
+
+
+def test_guests_over_the_limit_wait_for_a_place():
+    """In the order of arrival, one line each; whose rings stop, waits from then on."""
+    with Switch(memory=1024) as s:
+        crowd = [Guest(s.sock, f"02:00:00:00:05:{i:02x}", size=16, buf_len=1600, timeout=60)
+                 for i in range(128)]
+        s.wait_guests(128, 60)
+        late = [Guest(s.sock, f"02:00:00:00:06:{i:02x}", size=16, buf_len=1600, timeout=60)
+                for i in range(4)]
+        wait_for(lambda: sum("all are connected" in line for line in s.lines) == 4, 30,
+                 "four that wait")
+        late[0].stop()
+        late[0].start()  # the last one now
+        late.pop(1).close()  # leaves without having been a guest
+        late[1].message(GET_FEATURES, reply=True)
+        for place, expected in ((7, late[1]), (100, late[2]), (3, late[0])):
+            crowd[place].close()
+            s.wait_guests(128, 60)
+            wait_for(lambda p=place: str(p) in s.guests(), 20, f"guest {place}")
+            expected.announce()
+            mac = ":".join(f"{x:02x}" for x in expected.mac)
+            wait_for(lambda p=place, m=mac: s.guests()[str(p)].get("mac") == m, 20, f"{mac} as {place}")
+        assert sum("all are connected" in line for line in s.lines) == 4
+        for g in [g for i, g in enumerate(crowd) if i not in (3, 7, 100)] + late:
+            g.close()
