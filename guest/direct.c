@@ -234,6 +234,7 @@ direct_pause(struct direct *d, int vid, struct rte_rcu_qsbr *sections)
 	if (d->pauses++ > 0)
 		return;
 	__atomic_store_n(&d->gave_up, false, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&d->changes, 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&d->paused, true, __ATOMIC_RELEASE);
 	rte_rcu_qsbr_synchronize(sections, RTE_QSBR_THRID_INVALID);
 	for (i = 0; i < n; i++) {

@@ -102,6 +102,7 @@ struct direct {
 	bool wanted; /**< --vm2vm 1; constant */
 	uint8_t bar; /**< enum direct_bar, as far as control knows */
 	unsigned int pauses; /**< direct_pause() less direct_resume(); control's own */
+	unsigned int changes; /**< atomic; pauses there have been */
 	bool shared; /**< several workers use its receive rings; constant */
 	bool never;  /**< nothing short of a new guest makes its rings ours; constant */
 	bool packed; /**< packed virtqueues; constant */

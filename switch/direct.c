@@ -578,8 +578,9 @@ deliver(struct guest *to, struct batch *batch, struct burst *b, uint16_t first, 
 		return 0;
 	}
 	if (unlikely(vring >= d->nb_rings)) {
-		if (vring == 2 * NO_RING) /* for a moment, as a message changes it, or for longer */
-			*v = FULL;
+		/* for a moment, as messages change it, or for longer */
+		if (vring == 2 * NO_RING && !__atomic_load_n(&d->gave_up, __ATOMIC_RELAXED))
+			*v = PAUSED;
 		return 0;
 	}
 	r = &d->ring[vring];
@@ -614,10 +615,36 @@ wait_for_receiver(struct batch *batch, uint64_t patience)
 	if (batch->stalled)
 		return false;
 	now = rte_rdtsc();
-	if (batch->waiting != 0)
+	if (batch->waiting != 0 && !batch->for_pause)
 		batch->waited += now - batch->waiting;
 	batch->waiting = now;
+	batch->for_pause = false;
 	batch->stalled = batch->waited >= patience;
+	return !batch->stalled;
+}
+
+/*
+ * The same for a receiver whose front end changes it, with a time of its own: for each change, and
+ * for all of them.
+ */
+static bool
+wait_for_change(struct batch *batch, const struct direct *d, uint64_t patience)
+{
+	unsigned int changes = __atomic_load_n(&d->changes, __ATOMIC_RELAXED);
+	uint64_t now, part = 0;
+
+	if (batch->stalled)
+		return false;
+	now = rte_rdtsc();
+	if (batch->waiting != 0 && batch->for_pause)
+		part = now - batch->waiting;
+	batch->waiting = now;
+	batch->for_pause = true;
+	batch->waited_paused += part;
+	batch->waited_change = batch->changes == changes ? batch->waited_change + part : 0;
+	batch->changes = changes;
+	batch->stalled = batch->waited_change >= patience ||
+		batch->waited_paused >= PAUSES_MAX * patience;
 	return !batch->stalled;
 }
 
@@ -625,7 +652,7 @@ wait_for_receiver(struct batch *batch, uint64_t patience)
 static inline void
 note_taken(struct batch *batch, uint16_t n)
 {
-	if (likely((batch->waiting | batch->waited) == 0) || n == 0)
+	if (likely((batch->waiting | batch->waited | batch->waited_paused) == 0) || n == 0)
 		return;
 	batch->waiting = 0;
 	batch->taken = (uint16_t)(batch->taken + n);
@@ -648,8 +675,11 @@ switch_run(struct worker *w, struct guest *from, struct guest *to, struct burst 
 	uint16_t i = first, n;
 
 	*v = ORDINARY;
-	if (unlikely(batch->n > 0)) /* frames that came before these */
+	if (unlikely(batch->n > 0)) { /* frames that came before these, and not without a limit */
+		if (batch->n >= BURST_MAX && batch->serial == to->serial)
+			*v = FULL;
 		return 0;
+	}
 	if (unlikely(batch->serial != to->serial)) { /* was another guest's */
 		batch->serial = to->serial;
 		batch_patience_afresh(batch);
@@ -665,7 +695,7 @@ switch_run(struct worker *w, struct guest *from, struct guest *to, struct burst 
 			break;
 		if (*v == PAUSED) {
 			/* librte_vhost would take none of them, or let the worker stand still. */
-			*v = wait_for_receiver(batch, w->pause_patience)
+			*v = wait_for_change(batch, to->direct, w->pause_patience)
 				? FULL : ORDINARY;
 			if (*v == ORDINARY) /* nobody is to wait for the same message again */
 				__atomic_store_n(&to->direct->gave_up, true, __ATOMIC_RELAXED);

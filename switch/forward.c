@@ -57,6 +57,7 @@ flood(struct worker *w, struct guest *from, struct rte_mbuf *m)
 	uint16_t copies = 0;
 	unsigned int i;
 
+	m->hash.usr = from->id; /* whom to hold back if it has to wait */
 	for (i = 0; i < all->n; i++) {
 		struct guest *to = all->guest[i];
 

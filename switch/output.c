@@ -186,7 +186,7 @@ list_rings(const struct guest *g, uint16_t *rings)
  * freed; what is not is moved to the front, in order within each flow. Returns how many stay.
  */
 static uint16_t
-send_finished(struct worker *w, struct batch *b, struct rte_mbuf **frames, uint16_t n)
+send_burst(struct worker *w, struct batch *b, struct rte_mbuf **frames, uint16_t n)
 {
 	uint16_t rings[QUEUE_PAIR_MAX], ring_of[BURST_MAX];
 	struct rte_mbuf *part[BURST_MAX], *stay[BURST_MAX];
@@ -215,6 +215,27 @@ send_finished(struct worker *w, struct batch *b, struct rte_mbuf **frames, uint1
 	}
 	memcpy(frames, stay, left * sizeof(frames[0]));
 	return left;
+}
+
+/*
+ * The same for any number of frames: a burst after the other as long as all is done with. What was
+ * not offered follows what stays.
+ */
+static uint16_t
+send_finished(struct worker *w, struct batch *b, struct rte_mbuf **frames, uint16_t n)
+{
+	uint16_t done = 0, part, left;
+
+	do {
+		part = RTE_MIN((uint16_t)(n - done), (uint16_t)BURST_MAX);
+		left = send_burst(w, b, frames + done, part);
+		done = (uint16_t)(done + part);
+	} while (left == 0 && done < n);
+	if (unlikely(left + n - done > 0 && done > left)) {
+		memmove(frames, frames + done - part, left * sizeof(frames[0]));
+		memmove(frames + left, frames + done, (size_t)(n - done) * sizeof(frames[0]));
+	}
+	return (uint16_t)(left + n - done);
 }
 
 static void
@@ -283,9 +304,16 @@ any_exceeds(const struct batch *b, bool csum, bool tso4)
 	return false;
 }
 
+static void
+drop_full(struct worker *w, struct batch *b)
+{
+	w->counters.guest[b->guest->id].rx_drop[RX_DROP_RING_FULL] += b->n;
+	drop_frames(w, b, TX_DROP_GUEST_FULL);
+}
+
 /*
- * The guest's ring is full, or its front end is sending a message. Whether the frames may stay. A
- * guest that took nothing in all that time is not waited for again until it has taken a frame.
+ * The guest's ring is full. Whether the frames may stay. A guest that took nothing in all that time is
+ * not waited for again until it has taken a frame.
  */
 static bool
 may_stay(struct worker *w, struct batch *b, bool some_taken, uint64_t patience)
@@ -294,19 +322,53 @@ may_stay(struct worker *w, struct batch *b, bool some_taken, uint64_t patience)
 
 	if (some_taken)
 		batch_patience_afresh(b);
+	b->paused = false;
 	if (b->give_up_at == 0 || b->give_up_at > now + patience)
 		b->give_up_at = now + patience;
 	if (!b->stalled && now < b->give_up_at && w->kept <= KEPT_MAX)
 		return true;
 	b->stalled = true;
+	b->pause_ends_at = 0;
 	return false;
 }
 
+/*
+ * The guest's front end is changing the device, and its rings come back at once or never. The time of
+ * a full ring begins when they have. As long as there are further changes that time begins again, but
+ * PAUSES_MAX times at most: in the moments between them this worker may not have run.
+ */
 static void
-drop_full(struct worker *w, struct batch *b)
+stay_for_pause(struct worker *w, struct batch *b, bool some_taken, unsigned int changes)
 {
-	w->counters.guest[b->guest->id].rx_drop[RX_DROP_RING_FULL] += b->n;
-	drop_frames(w, b, TX_DROP_GUEST_FULL);
+	uint64_t now = rte_rdtsc();
+
+	if (some_taken)
+		batch_patience_afresh(b);
+	b->paused = true;
+	b->give_up_at = 0;
+	if (b->pause_ends_at == 0)
+		b->pauses_end_at = now + PAUSES_MAX * w->pause_patience;
+	if (b->pause_ends_at == 0 || b->changes != changes)
+		b->pause_ends_at = RTE_MIN(now + w->pause_patience, b->pauses_end_at);
+	b->changes = changes;
+	if (!b->stalled && now < b->pause_ends_at && w->kept <= KEPT_MAX)
+		return;
+	b->stalled = true;
+	b->paused = false;
+	b->pause_ends_at = 0;
+	drop_full(w, b);
+}
+
+/* Whether a guest has no receive ring, or is about to have another. */
+static bool
+is_changing(const struct guest *g)
+{
+	uint64_t rings = 0;
+	unsigned int i;
+
+	for (i = 0; i < QUEUE_PAIR_WORDS; i++)
+		rings |= __atomic_load_n(&g->rings->rx[i], __ATOMIC_RELAXED);
+	return rings == 0 || direct_is_paused(g->direct);
 }
 
 /* Complete checksums for a guest that cannot. */
@@ -368,6 +430,7 @@ send_unfinished(struct worker *w, struct batch *b, bool *busy)
 void
 output_flush_guest(struct worker *w, struct batch *b)
 {
+	unsigned int changes = __atomic_load_n(&b->guest->direct->changes, __ATOMIC_ACQUIRE);
 	bool taken, busy = false, unfinished;
 	uint16_t n = b->n;
 
@@ -377,9 +440,8 @@ output_flush_guest(struct worker *w, struct batch *b)
 		return;
 	}
 	/* librte_vhost would let the worker stand still until the message has been dealt with. */
-	if (direct_is_paused(b->guest->direct)) {
-		if (!may_stay(w, b, false, w->pause_patience))
-			drop_full(w, b);
+	if (unlikely(is_changing(b->guest))) {
+		stay_for_pause(w, b, false, changes);
 		return;
 	}
 	unfinished = w->sw->cfg->tx_csum &&
@@ -390,15 +452,19 @@ output_flush_guest(struct worker *w, struct batch *b)
 		b->n = send_finished(w, b, b->frame, n);
 		taken = b->n < n;
 	}
-	if (unlikely(b->n > 0)) {
-		if (may_stay(w, b, taken, busy ? w->pause_patience : w->patience))
-			return;
-		if (b->guest->mergeable && !unfinished) /* the first may need more than the others */
-			b->n = send_finished(w, b, b->frame, b->n);
-		drop_full(w, b);
+	if (likely(b->n == 0)) {
+		batch_patience_afresh(b);
 		return;
 	}
-	batch_patience_afresh(b);
+	if (changes != __atomic_load_n(&b->guest->direct->changes, __ATOMIC_ACQUIRE)) {
+		stay_for_pause(w, b, taken, changes); /* its ring had gone for a moment */
+		return;
+	}
+	if (may_stay(w, b, taken, busy ? w->pause_patience : w->patience))
+		return;
+	if (b->guest->mergeable && !unfinished) /* the first may need more than the others */
+		b->n = send_finished(w, b, b->frame, b->n);
+	drop_full(w, b);
 }
 
 /* The transmit queue of a frame that a guest sent. */
@@ -705,11 +771,30 @@ forget_senders(const struct worker *w, struct batch *b)
 	}
 }
 
+/* Those whose frames wait for a guest that changes wait too, before there is no more room. */
+static void
+hold_senders_back(struct worker *w, const struct batch *b)
+{
+	uint16_t i;
+
+	for (i = 0; i < b->n; i++) {
+		uint32_t sender = b->frame[i]->port == FROM_FLOOD ? b->frame[i]->hash.usr
+								  : b->frame[i]->port;
+
+		if (sender < GUEST_MAX)
+			w->held_back[sender] = true;
+	}
+}
+
 void
 output_resume(struct worker *w)
 {
 	uint16_t i, listed = 0;
 
+	if (unlikely(w->holding)) {
+		memset(w->held_back, 0, sizeof(w->held_back));
+		w->holding = false;
+	}
 	for (i = 0; i < w->n_dirty; i++) {
 		struct batch *b = &w->to_guest[w->dirty[i]];
 		struct guest *g = guests_get(w->sw->guests, w->dirty[i]);
@@ -720,6 +805,10 @@ output_resume(struct worker *w)
 			continue;
 		}
 		b->guest = g;
+		if (unlikely(b->paused && b->n >= BATCH_HOLD)) {
+			hold_senders_back(w, b);
+			w->holding = true;
+		}
 		w->dirty[listed++] = w->dirty[i];
 	}
 	w->n_dirty = listed;

@@ -53,7 +53,7 @@ poll_guest(struct worker *w, struct guest *g)
 		return 0;
 	FOREACH_RING(ring, g->rings->tx) {
 		moved += direct_poll(w, g, ring, &ordinary);
-		if (!ordinary)
+		if (!ordinary || unlikely(w->held_back[g->id]))
 			continue;
 		n = dequeue(w, g, ring, frames);
 		if (n == 0)
@@ -148,7 +148,7 @@ worker_run(void *arg)
 
 	w->patience = sw->cfg->rx_retry * (uint64_t)sw->cfg->rx_retry_num *
 		sw->cfg->rx_retry_delay * rte_get_tsc_hz() / US_PER_S;
-	w->pause_patience = PAUSE_MAX_MS * rte_get_tsc_hz() / MS_PER_S;
+	w->pause_patience = RTE_MAX(PAUSE_MAX_MS * rte_get_tsc_hz() / MS_PER_S, w->patience);
 	w->section = (struct direct_section){ .qsbr = sw->sections, .worker = w->index };
 	rte_rcu_qsbr_thread_online(sw->qsbr, w->index);
 	RTE_LOG(INFO, DATA, "worker %u runs on lcore %u\n", w->index, w->lcore);

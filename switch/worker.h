@@ -46,10 +46,23 @@
 #define KEPT_MAX (HELD_MAX / 2)
 
 /**
- * How long frames wait for a guest whose front end sends a message: it takes microseconds, but for a
- * front end that lets librte_vhost wait on purpose.
+ * How long frames wait for a guest whose front end changes the device, from the first message until
+ * there is a receive ring again: it takes microseconds, but for a front end that does not bring it back.
+ * Not less than what --rx-retry gives a full ring.
  */
 #define PAUSE_MAX_MS 100
+
+/** How many times that while one change follows another. */
+#define PAUSES_MAX 5
+
+/**
+ * Frames that may wait for such a guest. A burst of eight senders: they come from the uplink and by
+ * floods too, whose senders are not made to wait.
+ */
+#define BATCH_MAX (8 * BURST_MAX)
+
+/** From so many on the senders of waiting frames are made to wait themselves. */
+#define BATCH_HOLD (BATCH_MAX / 2)
 
 /** What all workers share; constant while they run, but for stop. */
 struct switch_ctx {
@@ -68,14 +81,21 @@ struct batch {
 	struct guest *guest; /**< NULL: the uplink */
 	uint64_t serial;     /**< of the guest, to know it again in the next round */
 	uint64_t give_up_at; /**< TSC when frames that stayed are dropped; 0: none stayed */
+	uint64_t pause_ends_at; /**< the same for a guest that changes; 0: it does not */
+	uint64_t pauses_end_at; /**< that is not later than this */
 	uint64_t waiting;    /**< TSC when frames in a sender's ring were last found to wait; 0: none do */
-	uint64_t waited;     /**< TSC cycles that they have waited in all */
+	uint64_t waited;     /**< TSC cycles that they have waited in all for a full ring */
+	uint64_t waited_paused; /**< and for a guest that changes */
+	uint64_t waited_change; /**< of that, for its last change */
+	unsigned int changes; /**< of the guest, when frames last waited for that */
 	uint16_t taken;	     /**< frames that the guest took since then, directly */
 	uint16_t n;
 	bool listed;  /**< in worker.dirty */
 	bool touched; /**< in the list of the burst that is being switched directly */
 	bool stalled; /**< the guest took nothing in spite of all retries: do not wait again */
-	struct rte_mbuf *frame[BURST_MAX];
+	bool for_pause; /**< waiting is for a guest that changes */
+	bool paused; /**< the frames stayed since the guest changes: BATCH_MAX may */
+	struct rte_mbuf *frame[BATCH_MAX];
 };
 
 /** The guest takes frames: the next time it does not, wait for it as long as ever. Worker. */
@@ -83,9 +103,13 @@ static inline void
 batch_patience_afresh(struct batch *b)
 {
 	b->stalled = false;
+	b->paused = false;
 	b->give_up_at = 0;
+	b->pause_ends_at = 0;
 	b->waiting = 0;
 	b->waited = 0;
+	b->waited_paused = 0;
+	b->waited_change = 0;
 	b->taken = 0;
 }
 
@@ -101,6 +125,8 @@ struct worker {
 	uint64_t pause_patience; /**< and while the guest's front end sends a message */
 	uint16_t n_dirty; /**< batches that may hold frames */
 	uint16_t dirty[GUEST_MAX];
+	bool holding;		   /**< held_back has one */
+	bool held_back[GUEST_MAX]; /**< its frames wait for a guest that changes: take no more of it */
 	/* Read by statistics. */
 	uint64_t rounds;
 	uint64_t cycles;      /**< TSC cycles in all rounds */
@@ -167,13 +193,13 @@ output_to_guest(struct worker *w, struct guest *g, struct rte_mbuf *m)
 		b->guest = g;
 		b->serial = g->serial;
 		w->dirty[w->n_dirty++] = g->id;
-	} else if (unlikely(b->n == BURST_MAX)) {
+	} else if (unlikely(b->n >= BURST_MAX && (!b->paused || b->n == BATCH_MAX))) {
 		output_drop_full(w, g, m);
 		return;
 	}
 	b->frame[b->n++] = m;
 	w->held += m->nb_segs;
-	if (b->n == BURST_MAX)
+	if (b->n >= BURST_MAX)
 		output_flush_guest(w, b);
 }
 

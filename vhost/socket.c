@@ -193,6 +193,25 @@ keep_descriptor(int vid, struct vhost_user_context *context)
 	return done;
 }
 
+/* Whether a message has nothing to do with what workers use of a guest. */
+static bool
+changes_nothing(const struct vhost_user_context *context)
+{
+	switch (context->message.request) {
+	case VHOST_USER_GET_FEATURES:
+	case VHOST_USER_GET_PROTOCOL_FEATURES:
+	case VHOST_USER_SET_PROTOCOL_FEATURES:
+	case VHOST_USER_GET_QUEUE_NUM:
+	case VHOST_USER_SET_OWNER:
+	case VHOST_USER_SET_VRING_ERR:
+	case VHOST_USER_NET_SET_MTU:
+	case VHOST_USER_GET_STATUS:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /*
  * Before librte_vhost acts on a message, which the relay has checked. When librte_vhost fails to carry it
  * out, after_message() is not called: the device is in an unknown state, its guest stays paused, and
@@ -208,7 +227,8 @@ before_message(int vid, void *message)
 	c->busy = true;
 	if (keep_descriptor(vid, message))
 		return RTE_VHOST_MSG_RESULT_OK; /* and after_message() is called */
-	guests_pause(guests_of_sockets, vid);
+	if (!changes_nothing(message))
+		guests_pause(guests_of_sockets, vid);
 	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }
 

@@ -2,6 +2,7 @@
 """The direct path: one copy between guests. Which guests take it, and what happens on the way."""
 
 import os
+import select
 import struct
 import subprocess
 import threading
@@ -12,7 +13,8 @@ import pytest
 from harness import ROOT, Switch, cpus, eal_args, wait_for
 from test_guests import consistent, introduce
 from vhostuser import (DESC_NEXT, F_CSUM, F_MRG_RXBUF, GET_VRING_BASE, HDR_LEN, SET_FEATURES,
-                       SET_MEM_TABLE, SET_VRING_CALL, SET_VRING_ENABLE)
+                       SET_MEM_TABLE, SET_VRING_CALL, SET_VRING_ENABLE, SET_VRING_ERR,
+                       SET_VRING_KICK)
 
 F_LOG_ALL = 1 << 26
 MATRIX = os.path.join(ROOT, "build/unit/matrix")
@@ -278,6 +280,116 @@ def test_the_ordinary_path_waits_for_messages_too(guests):
         stats = consistent(s.stats(0))
         assert [struct.unpack_from("<I", f, 14)[0] for f in got] == list(range(sent))
         assert stats["tx_direct"] == 0 and stats["tx_drop_guest_full"] == 0
+
+
+CHANGES = {
+    "call": lambda g, i: g.u64(SET_VRING_CALL, i, [g.fds[2 * i + 1]]),
+    "kick": lambda g, i: g.u64(SET_VRING_KICK, i, [g.fds[2 * i]]),
+    "err": lambda g, i: g.u64(SET_VRING_ERR, i, [g.fds[2 * i]]),
+    "enable": lambda g, i: [g.state(SET_VRING_ENABLE, i, e) for e in (0, 1)],
+    "memory": lambda g, i: MESSAGES["memory"](g),
+    "logging": lambda g, i: MESSAGES["logging"](g),
+}
+
+
+@pytest.mark.parametrize("way,change", [("unicast", change) for change in CHANGES] + [
+    (way, change) for way in ("flood", "two pairs", "logged") for change in ("call", "enable")] + [
+        ("flood", "memory"), ("two pairs", "kick")])
+def test_nothing_is_lost_while_a_ring_changes(guests, way, change):
+    """A full ring is not waited for here, a ring that comes back at once is."""
+    with Switch("--rx-retry", "0", eal=("--log-level", "lib.vhost.config:error")) as s:
+        a, b = guests(s), guests(s, pairs=2 if way == "two pairs" else 1)
+        introduce(a, b)
+        if way == "logged":
+            b.u64(SET_FEATURES, b.features | F_LOG_ALL)
+            b.features |= 0 if change == "logging" else F_LOG_ALL
+        stop = threading.Event()
+
+        def changes():
+            while not stop.is_set():
+                for i in range(len(b.rings)):
+                    CHANGES[change](b, i)
+
+        thread = threading.Thread(target=changes)
+        thread.start()
+        to, got = "ff:ff:ff:ff:ff:ff" if way == "flood" else b, []
+        for i in range(0, 1000, 25):
+            a.send([a.frame(to, struct.pack("<I", n), ethertype=0x88b5 + n % 7)
+                    for n in range(i, i + 25)], timeout=20)
+            got += b.poll()
+        stop.set()
+        thread.join()
+        end = time.monotonic() + 5
+        while len(got) < 1000 and time.monotonic() < end:
+            got += b.poll()
+        assert sorted(struct.unpack_from("<I", f, 14)[0] for f in got) == list(range(1000))
+        assert s.stats(1)["rx_drop_ring_full"] == 0
+
+
+def test_a_ring_that_stays_disabled_is_given_up(guests):
+    """Who sends to it waits once, and for less than a second for all frames together."""
+    with Switch("--rx-retry", "0") as s:
+        a, b, c = guests(s, 3)
+        introduce(a, b, c)
+        b.state(SET_VRING_ENABLE, 0, 0)
+        wait_for(lambda: paths(s)["1"][0] == "ordinary", what="a ring that is disabled")
+        began = time.monotonic()
+        for _ in range(30):
+            a.send([a.frame(b, b"x"), a.frame("ff:ff:ff:ff:ff:ff", b"x"), a.frame(c, b"x")])
+            c.recv(2)
+        assert time.monotonic() - began < 2
+        b.state(SET_VRING_ENABLE, 0, 1)
+        wait_for(lambda: paths(s)["1"][0] == "direct", what="the ring")
+        b.poll()
+        a.send([a.frame(b, b"again")])
+        assert b.recv(1)[0][14:19] == b"again"
+
+
+NO_NOTIFY = 1  # VIRTIO 1.1, 2.6.8: flags of the used ring
+
+
+def kicks_are_off(g, ring):
+    return g.rings[ring].words[g.rings[ring].used // 2] == NO_NOTIFY
+
+
+def test_rings_that_are_enabled_later(guests):
+    """Neither kicked for, nor on the slow path, like those that were there when the guest joined."""
+    with Switch() as s:
+        a = guests(s)
+        b = guests(s, pairs=3, enable=False)
+        b.start(pairs=1)
+        s.wait_guests(2)
+        introduce(a, b)
+        assert kicks_are_off(b, 0) and kicks_are_off(b, 1)
+        for pair in (1, 2):
+            b.start(pairs=1, first=pair)
+            wait_for(lambda p=pair: kicks_are_off(b, 2 * p) and kicks_are_off(b, 2 * p + 1),
+                     what=f"queue pair {pair} without kicks")
+        for i in (0, 2):
+            b.state(SET_VRING_ENABLE, i, 0)
+        wait_for(lambda: paths(s)["1"] == ("direct", ""), what="the direct path")
+        before = s.stats(0)["tx_direct"], s.stats(1)["tx_direct"]
+        a.send([a.frame(b, bytes([i])) for i in range(50)])
+        assert [f[14] for f in b.recv(50)] == list(range(50))
+        b.send([b.frame(a, bytes([i])) for i in range(50)], pair=2)
+        assert [f[14] for f in a.recv(50)] == list(range(50))
+        assert (s.stats(0)["tx_direct"], s.stats(1)["tx_direct"]) == (before[0] + 50, before[1] + 50)
+
+
+@pytest.mark.parametrize("way", ["unicast", "flood"])
+def test_another_call_descriptor_is_used_at_once(guests, way):
+    """And what the one before was told last, that its owner may have stopped listening to, is told again."""
+    with Switch() as s:
+        a, b = guests(s, 2)
+        introduce(a, b)
+        to = "ff:ff:ff:ff:ff:ff" if way == "flood" else b
+        for i in range(50):
+            new = os.eventfd(0, os.EFD_NONBLOCK)
+            b.fds.append(new)
+            a.send([a.frame(to, bytes([i]))])
+            b.u64(SET_VRING_CALL, 0, [new])
+            b.recv(1)
+            wait_for(lambda fd=new: select.select([fd], [], [], 0)[0], 5, "a notification")
 
 
 def test_who_breaks_the_rules_is_switched_off_alone(guests):

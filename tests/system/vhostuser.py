@@ -16,7 +16,7 @@ import time
 GET_FEATURES, SET_FEATURES, SET_OWNER = 1, 2, 3
 SET_MEM_TABLE = 5
 SET_VRING_NUM, SET_VRING_ADDR, SET_VRING_BASE, GET_VRING_BASE = 8, 9, 10, 11
-SET_VRING_KICK, SET_VRING_CALL = 12, 13
+SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR = 12, 13, 14
 GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES = 15, 16
 SET_VRING_ENABLE = 18
 SEND_RARP = 19
@@ -157,8 +157,11 @@ class Guest:
         region = struct.pack("<QQQQ", 0, self.length, self.base, 0)
         self.message(SET_MEM_TABLE, struct.pack("<II", 1, 0) + region, [self.memfd])
 
-    def start(self):
-        for i, ring in enumerate(self.rings):
+    def start(self, pairs=None, first=0):
+        """Start and enable so many queue pairs, all without a number."""
+        some = range(2 * first, 2 * (first + (pairs or self.pairs)))
+        for i in some:
+            ring = self.rings[i]
             kick, call = os.eventfd(0), os.eventfd(0, os.EFD_NONBLOCK)
             self.fds += [kick, call]
             self.state(SET_VRING_NUM, i, ring.size)
@@ -168,7 +171,7 @@ class Guest:
                 self.base + ring.avail, 0))
             self.u64(SET_VRING_CALL, i, [call])
             self.u64(SET_VRING_KICK, i, [kick])
-        for i in range(len(self.rings)):
+        for i in some:
             self.state(SET_VRING_ENABLE, i, 1)
 
     def stop(self):
