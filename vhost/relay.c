@@ -148,7 +148,9 @@ relay_need_device(struct connection *c)
 		return;
 	snprintf(un.sun_path, sizeof(un.sun_path), "%s", relay.back);
 	c->back.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (c->back.fd >= 0 && connect(c->back.fd, (struct sockaddr *)&un, sizeof(un)) == 0 &&
+	if (c->back.fd >= 0 && relay_is_reserved(c->back.fd))
+		errno = EMFILE;
+	else if (c->back.fd >= 0 && connect(c->back.fd, (struct sockaddr *)&un, sizeof(un)) == 0 &&
 			relay_watch(&c->back, false) == 0)
 		return;
 	if (!process_lacks_descriptors(errno))
