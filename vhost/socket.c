@@ -80,16 +80,44 @@ is_served(const char *path)
 	return served;
 }
 
-static int
-check_directory(const char *option, const char *path)
+/* The directory that a path is in. Returns false when there is none. */
+static bool
+find_directory(const char *path, struct stat *st)
 {
 	const char *slash = strrchr(path, '/');
 	char dir[sizeof(((struct sockaddr_un *)0)->sun_path)] = ".";
-	struct stat st;
 
 	if (slash != NULL)
 		snprintf(dir, sizeof(dir), "%.*s", (int)RTE_MAX(slash - path, 1), path);
-	if (stat(dir, &st) == 0 && S_ISDIR(st.st_mode))
+	return stat(dir, st) == 0 && S_ISDIR(st->st_mode);
+}
+
+static const char *
+last_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash != NULL ? slash + 1 : path;
+}
+
+/* Whether two paths are the same, in whatever way they are written (/run and /var/run). */
+static bool
+is_same_path(const char *a, const char *b)
+{
+	struct stat in_a, in_b;
+
+	if (strcmp(last_name(a), last_name(b)) != 0)
+		return false;
+	return strcmp(a, b) == 0 || (find_directory(a, &in_a) && find_directory(b, &in_b) &&
+		in_a.st_dev == in_b.st_dev && in_a.st_ino == in_b.st_ino);
+}
+
+static int
+check_directory(const char *option, const char *path)
+{
+	struct stat st;
+
+	if (find_directory(path, &st))
 		return 0;
 	fprintf(stderr, "vhost-switch: %s takes a path in an existing directory, not '%s'\n", option,
 		path);
@@ -134,7 +162,7 @@ sockets_check(const struct config *cfg)
 		if (ret < 0)
 			return ret;
 		for (j = 0; j < i; j++) {
-			if (strcmp(path, socket_path(cfg, j)) == 0) {
+			if (is_same_path(path, socket_path(cfg, j))) {
 				fprintf(stderr, "vhost-switch: %s takes each path once, "
 					"'%s' is given twice\n", option_of(cfg, i), path);
 				return -EEXIST;

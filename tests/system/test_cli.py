@@ -53,6 +53,8 @@ BAD = [
     (["-p", "0x0", "--socket-file", "x" * 108], "--socket-file takes a socket path of at most"),
     (["-p", "0x0", "--dev-basename", "y" * 200], "--dev-basename takes a socket path of at most"),
     (["-p", "0x0", "--socket-file", "a", "--socket-file", "a"], "--socket-file takes each path"),
+    (["-p", "0x0", "--socket-file", "/run/a", "--socket-file", "/var/run/a"],
+     "--socket-file takes each path"),
     (["-p", "0x0", "--socket-file", "/nonexistent/s"], "--socket-file takes a path in an existing"),
     (["-p", "0x0", "--socket-file", ""], "--socket-file takes"),
     (["-p", "0x0", "--socket-mode", "0888"], "--socket-mode takes permissions from 0 to 777"),

@@ -27,9 +27,8 @@ LONG = 15 * 60
 
 
 def dial(s):
-    sock = socket.socket(socket.AF_UNIX)
+    sock = Guest._connect(s.sock, 10)
     sock.settimeout(10)
-    sock.connect(s.sock)
     return sock
 
 
