@@ -196,8 +196,6 @@ def test_checksum_after_ipv6_extension_headers_for_the_wire(wire, guests, kind):
 def test_small_segments_for_the_wire(wire, guests):
     from test_guests import data_of, tcp4
     from vhostuser import F_CSUM, F_HOST_TSO4
-    if wire.kind == "82599":
-        pytest.skip("the model of the card does not segment")
     with wire.switch("--tso", "1") as s:
         a = guests(s, features=F_CSUM | F_HOST_TSO4, buf_len=66000)
         wire.open()
