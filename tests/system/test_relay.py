@@ -318,8 +318,9 @@ def test_memory_whose_pages_cannot_be_had(pair, guests, full_tmpfs, rings):
     """librte_vhost reads from new memory while it carries out the message that brings it."""
     s, _, _ = pair
     evil = guests(s, enable=rings == "in use")
-    os.ftruncate(full_tmpfs, evil.length + 4096)
-    ask(evil, SET_MEM_TABLE, table(region(evil, size=evil.length + 4096)), [full_tmpfs])
+    more = evil.length + (64 << 20)  # not where the old memory was
+    os.ftruncate(full_tmpfs, more)
+    ask(evil, SET_MEM_TABLE, table(region(evil, size=more)), [full_tmpfs])
     if rings == "in use":
         s.wait_log("(2) switched off: the file of its memory was cut off")
     else:
