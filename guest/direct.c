@@ -126,7 +126,6 @@ look_at_ring(struct direct *d, int vid, uint16_t vring)
 	r->usable = false;
 	r->in_memory = false;
 	__atomic_store_n(&r->callfd, notify_call(vid, vring), __ATOMIC_RELAXED);
-	r->once = true;
 	r->skip = 0;
 	if (rte_vhost_get_vhost_vring(vid, vring, &v) < 0 || !is_in_memory(d, &v))
 		return;

@@ -78,7 +78,6 @@ struct direct_ring {
 	bool in_memory; /**< all of it is in the guest's memory; written by control while paused */
 	bool usable;   /**< and it can be ours; the same */
 	bool ours;     /**< we have the indices; under the lock */
-	bool once;     /**< first poll after a pause: librte_vhost may have a RARP to inject */
 	uint8_t skip;  /**< polls to go before we look again who frames are for; its worker's own */
 	uint16_t lent; /**< calls of librte_vhost under way; under the lock */
 	uint16_t size;

@@ -471,11 +471,18 @@ guests_set_ring(struct guests *guests, int vid, uint16_t vring, bool enabled)
 }
 
 void
+guests_announce(int vid, uint64_t mac)
+{
+	__atomic_store_n(&rings_of_vid[vid].announce, mac, __ATOMIC_RELEASE);
+}
+
+void
 guests_clear_rings(int vid)
 {
 	int callfd;
 	unsigned int i;
 
+	guests_announce(vid, 0);
 	rings_of_vid[vid].paused = false;
 	rings_of_vid[vid].limit_logged = false;
 	for (i = 0; i < QUEUE_PAIR_WORDS; i++) {

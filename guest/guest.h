@@ -51,6 +51,7 @@
 struct guest_rings {
 	uint64_t rx[QUEUE_PAIR_WORDS];
 	uint64_t tx[QUEUE_PAIR_WORDS];
+	uint64_t announce; /**< key of a MAC to be announced by a RARP, 0: none; atomic */
 	bool limit_logged; /**< that there was no place for it was logged; under the mutex */
 	bool paused; /**< between guests_pause() and guests_resume(); control's own */
 };
@@ -79,7 +80,7 @@ struct guest {
 	uint64_t mac;		 /**< key of the MAC; written before pending and registered */
 	uint64_t learn_after;	 /**< TSC, no MAC is learned before; its worker's own */
 	struct rte_mbuf *first;	 /**< frame that waits while the guest is pending; its worker's own */
-	const struct guest_rings *rings; /**< atomic, may change at any time */
+	struct guest_rings *rings;	 /**< may change at any time */
 	struct direct *direct;		 /**< its rings in our hands */
 	rte_spinlock_t rx_lock[QUEUE_PAIR_MAX]; /**< one worker at a time fills a ring by librte_vhost */
 	uint64_t features;		 /**< negotiated virtio features */
@@ -219,6 +220,15 @@ void guests_set_call(struct guests *guests, int vid, uint16_t vring, int callfd)
  * @return whether librte_vhost is not to see the message at all, since the virtqueue is in use
  */
 bool guests_keep_descriptor(struct guests *guests, int vid, uint16_t vring, bool call, int fd);
+
+/**
+ * Have a MAC announced in a guest's name, since it has moved here (SEND_RARP). Its worker does so when
+ * the guest is there. Called by the vhost thread.
+ *
+ * @param vid librte_vhost's handle, maybe of a device that is not a guest yet
+ * @param mac key of the MAC, see fdb_key()
+ */
+void guests_announce(int vid, uint64_t mac);
 
 /**
  * Forget the rings of a connection that has ended, and its call descriptors. Control.

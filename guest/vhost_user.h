@@ -46,6 +46,9 @@ enum vhost_user_request {
 #define VHOST_USER_VRING 0xff
 #define VHOST_USER_NO_FD 0x100
 
+/** In the number of SEND_RARP: the MAC address, its first byte the lowest. */
+#define VHOST_USER_MAC_MASK UINT64_C(0xffffffffffff)
+
 #define VHOST_USER_F_PROTOCOL_FEATURES 30
 
 /** @name Protocol features: bits of SET_PROTOCOL_FEATURES. */

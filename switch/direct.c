@@ -793,10 +793,6 @@ direct_poll(struct worker *w, struct guest *from, uint16_t pair, bool *ordinary)
 	direct_enter(&w->section);
 	if (unlikely(!direct_take(d, from->vid, vring)))
 		return 0;
-	if (unlikely(r->once)) {
-		r->once = false;
-		return 0;
-	}
 	if (r->skip > 0) {
 		r->skip--;
 		return 0;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <rte_arp.h>
 #include <rte_branch_prediction.h>
 #include <rte_cycles.h>
 #include <rte_rcu_qsbr.h>
@@ -41,6 +42,25 @@ dequeue(struct worker *w, struct guest *g, uint16_t ring, struct rte_mbuf **fram
 	return n;
 }
 
+/* Send a RARP request for a guest that has moved here, so that switches on the way learn where it is. */
+static void
+announce(struct worker *w, struct guest *g)
+{
+	uint64_t key = __atomic_exchange_n(&g->rings->announce, 0, __ATOMIC_ACQUIRE);
+	struct rte_ether_addr mac;
+	struct rte_mbuf *m;
+
+	fdb_key_to_mac(key, &mac);
+	m = rte_net_make_rarp_packet(w->sw->pool, &mac);
+	if (m == NULL) {
+		w->counters.guest[g->id].tx_drop[TX_DROP_NO_MBUF]++;
+		return;
+	}
+	if (guest_is_mirrored(g))
+		mirror_frames(w->sw->mirror, &m, 1);
+	forward_from_guest(w, g, &m, 1);
+}
+
 static uint32_t
 poll_guest(struct worker *w, struct guest *g)
 {
@@ -51,6 +71,8 @@ poll_guest(struct worker *w, struct guest *g)
 
 	if (unlikely(g->first != NULL) && !forward_first(w, g))
 		return 0;
+	if (unlikely(__atomic_load_n(&g->rings->announce, __ATOMIC_RELAXED) != 0))
+		announce(w, g);
 	FOREACH_RING(ring, g->rings->tx) {
 		moved += direct_poll(w, g, ring, &ordinary);
 		if (!ordinary || unlikely(w->held_back[g->id]))

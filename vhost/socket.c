@@ -221,6 +221,16 @@ keep_descriptor(int vid, struct vhost_user_context *context)
 	return done;
 }
 
+/* librte_vhost would put the RARP among the frames that it is asked for next, which can be long after. */
+static bool
+keep_announcement(int vid, const struct vhost_user_context *context)
+{
+	if (context->message.request != VHOST_USER_SEND_RARP)
+		return false;
+	guests_announce(vid, context->message.payload.u64 & VHOST_USER_MAC_MASK);
+	return true;
+}
+
 /* Whether a message has nothing to do with what workers use of a guest. */
 static bool
 changes_nothing(const struct vhost_user_context *context)
@@ -253,7 +263,7 @@ before_message(int vid, void *message)
 	if (c == NULL)
 		return RTE_VHOST_MSG_RESULT_ERR;
 	c->busy = true;
-	if (keep_descriptor(vid, message))
+	if (keep_descriptor(vid, message) || keep_announcement(vid, message))
 		return RTE_VHOST_MSG_RESULT_OK; /* and after_message() is called */
 	if (!changes_nothing(message))
 		guests_pause(guests_of_sockets, vid);

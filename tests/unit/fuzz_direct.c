@@ -332,7 +332,6 @@ poll(unsigned int id)
 	uint32_t done;
 
 	do {
-		guest[id].direct->ring[1].once = false;
 		guest[id].direct->ring[1].skip = 0;
 		done = direct_poll(w, &guest[id], 0, &ordinary);
 		if (ordinary)
