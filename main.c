@@ -302,6 +302,8 @@ run(void)
 	process_ignore_others();
 	log_limit_all();
 	process_notify("READY=1");
+	for (i = 0; i < app.nb_workers; i++)
+		RTE_LOG(INFO, DATA, "worker %u runs on lcore %u\n", i, app.workers[i]->lcore);
 	if (app.workers[0]->lcore == rte_get_main_lcore()) {
 		ret = start_control_thread(&control, "control", control_run, NULL);
 		if (ret != 0)

@@ -328,6 +328,41 @@ find_vid(const struct guests *guests, int vid)
 	return NULL;
 }
 
+static void
+log_refused(const struct guest *g, const char *why)
+{
+	struct rte_ether_addr mac;
+
+	fdb_key_to_mac(__atomic_load_n(&g->refused_mac, __ATOMIC_RELAXED), &mac);
+	RTE_LOG(WARNING, DATA, "(%u) MAC_ADDRESS " MAC_FMT " refused: %s\n", g->id,
+		RTE_ETHER_ADDR_BYTES(&mac), why);
+}
+
+static void
+log_broken(const struct guest *g, const char *ring)
+{
+	RTE_LOG(ERR, DATA, "(%u) switched off: its %s virtqueue has an index, address or "
+		"chain against the rules of virtio\n", g->id, ring);
+}
+
+/* Under the mutex. */
+static void
+log_reports(struct guest *g)
+{
+	uint32_t reports = __atomic_exchange_n(&g->reports, 0, __ATOMIC_ACQUIRE);
+
+	if (reports & RTE_BIT32(GUEST_REPORT_SOURCE_INVALID))
+		log_refused(g, "no unicast address");
+	if (reports & RTE_BIT32(GUEST_REPORT_MAC_TAKEN))
+		log_refused(g, "registered to another guest");
+	if (reports & RTE_BIT32(GUEST_REPORT_FDB_FULL))
+		log_refused(g, "the MAC table is full");
+	if (reports & RTE_BIT32(GUEST_REPORT_BROKEN_TRANSMIT))
+		log_broken(g, "transmit");
+	if (reports & RTE_BIT32(GUEST_REPORT_BROKEN_RECEIVE))
+		log_broken(g, "receive");
+}
+
 /*
  * The order matters. The guest leaves the sets first, so after one grace period nobody learns for
  * it; then its MAC leaves the FDB and its place in the table is cleared, so after a second grace
@@ -352,6 +387,7 @@ leave_locked(struct guests *guests, struct guest *g)
 		uplink_withdraw(guests->uplink, g->id, g->mac);
 	uplink_drain(guests->uplink, g->id);
 	direct_end(g->direct, g->vid);
+	log_reports(g);
 	RTE_LOG(INFO, DATA, "(%u) guest left\n", g->id);
 	free_guest(g);
 }
@@ -496,33 +532,50 @@ guests_clear_rings(int vid)
 	}
 }
 
+/* It can only fail when the counter is at its end: readable. */
 static void
-log_refused(const struct guest *g, const struct rte_ether_addr *mac, const char *why)
+wake_control(const struct guests *guests)
 {
-	RTE_LOG(WARNING, DATA, "(%u) MAC_ADDRESS " MAC_FMT " refused: %s\n", g->id,
-		RTE_ETHER_ADDR_BYTES(mac), why);
+	uint64_t one = 1;
+	ssize_t ignored = write(guests->learned_fd, &one, sizeof(one));
+
+	RTE_SET_USED(ignored);
+}
+
+void
+guests_report(struct guests *guests, struct guest *g, enum guest_report report)
+{
+	__atomic_fetch_or(&g->reports, RTE_BIT32(report), __ATOMIC_RELEASE);
+	wake_control(guests);
+}
+
+static void
+report_refused(struct guests *guests, struct guest *g, uint64_t mac, enum guest_report report)
+{
+	__atomic_store_n(&g->refused_mac, mac, __ATOMIC_RELAXED);
+	guests_report(guests, g, report);
 }
 
 int
 guests_learn(struct guests *guests, struct guest *g, const struct rte_ether_addr *mac)
 {
 	bool filters = uplink_has_filters(guests->uplink);
-	uint64_t key = fdb_key(mac), one = 1;
+	uint64_t key = fdb_key(mac);
 	int ret;
 
 	if (filters && rte_rdtsc() < g->learn_after)
 		return -EAGAIN;
 	if (!rte_is_valid_assigned_ether_addr(mac)) {
 		if (!g->invalid_logged)
-			log_refused(g, mac, "no unicast address");
+			report_refused(guests, g, key, GUEST_REPORT_SOURCE_INVALID);
 		g->invalid_logged = true;
 		return -EINVAL;
 	}
 	ret = fdb_add(guests->fdb, key, g->id);
 	if (ret < 0) {
 		if (!g->taken_logged)
-			log_refused(g, mac, ret == -EEXIST ? "registered to another guest"
-							   : "the MAC table is full");
+			report_refused(guests, g, key, ret == -EEXIST ? GUEST_REPORT_MAC_TAKEN
+								      : GUEST_REPORT_FDB_FULL);
 		g->taken_logged = true;
 		__atomic_store_n(&g->refused, true, __ATOMIC_RELAXED);
 		return ret;
@@ -532,9 +585,7 @@ guests_learn(struct guests *guests, struct guest *g, const struct rte_ether_addr
 	g->mac = key;
 	g->learn_after = rte_rdtsc() + rte_get_tsc_hz();
 	__atomic_store_n(filters ? &g->pending : &g->registered, true, __ATOMIC_RELEASE);
-	/* It can only fail when the counter is at its end: readable. */
-	if (write(guests->learned_fd, &one, sizeof(one)) < 0)
-		RTE_LOG(DEBUG, DATA, "(%u) control is awake already\n", g->id);
+	wake_control(guests);
 	return filters ? -EINPROGRESS : 0;
 }
 
@@ -600,6 +651,7 @@ guests_program(struct guests *guests)
 		}
 		if (g == NULL)
 			continue;
+		log_reports(g);
 		if (guest_is_pending(g))
 			program_address(guests, g);
 		if (guest_is_registered(g) && !g->registered_logged)

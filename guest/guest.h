@@ -56,6 +56,16 @@ struct guest_rings {
 	bool paused; /**< between guests_pause() and guests_resume(); control's own */
 };
 
+/** What a worker finds out about a guest and the control loop logs: a worker waits for no log. */
+enum guest_report {
+	GUEST_REPORT_SOURCE_INVALID,
+	GUEST_REPORT_MAC_TAKEN,
+	GUEST_REPORT_FDB_FULL,
+	GUEST_REPORT_BROKEN_TRANSMIT,
+	GUEST_REPORT_BROKEN_RECEIVE,
+	GUEST_REPORT_MAX
+};
+
 /** One guest. Constant while it is published, but for what is marked. */
 struct guest {
 	int vid;		 /**< librte_vhost's handle */
@@ -78,6 +88,8 @@ struct guest {
 	bool fault_logged;	 /**< that its memory has gone was logged; under the mutex */
 	bool mirrored;		 /**< its frames are copied to the mirror port; atomic, control's */
 	uint64_t mac;		 /**< key of the MAC; written before pending and registered */
+	uint32_t reports;	 /**< bits of enum guest_report that are to be logged; atomic */
+	uint64_t refused_mac;	 /**< key of the address of those reports; atomic */
 	uint64_t learn_after;	 /**< TSC, no MAC is learned before; its worker's own */
 	struct rte_mbuf *first;	 /**< frame that waits while the guest is pending; its worker's own */
 	struct guest_rings *rings;	 /**< may change at any time */
@@ -250,8 +262,17 @@ void guests_clear_rings(int vid);
 int guests_learn(struct guests *guests, struct guest *guest, const struct rte_ether_addr *mac);
 
 /**
+ * Have something logged about a guest. Called by a worker.
+ *
+ * @param guests the table
+ * @param guest one that the worker has found
+ * @param report what
+ */
+void guests_report(struct guests *guests, struct guest *guest, enum guest_report report);
+
+/**
  * Give pending MACs to the uplink and register their guests; log who is registered, whom the NIC
- * refused, and whose memory has gone. Control loop, when learned_fd is readable.
+ * refused, what workers report, and whose memory has gone. Control loop, when learned_fd is readable.
  *
  * @param guests the table
  */

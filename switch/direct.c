@@ -537,11 +537,10 @@ fill_ring(const struct direct *d, struct direct_ring *r, struct burst *b, uint16
 }
 
 void
-direct_switch_off(const struct guest *g, const char *ring)
+direct_switch_off(struct worker *w, struct guest *g, enum guest_report report)
 {
 	if (!__atomic_exchange_n(&g->direct->broken, true, __ATOMIC_RELAXED))
-		RTE_LOG(ERR, DATA, "(%u) switched off: its %s virtqueue has an index, address or "
-			"chain against the rules of virtio\n", g->id, ring);
+		guests_report(w->sw->guests, g, report);
 }
 
 #define NO_RING QUEUE_PAIR_MAX
@@ -562,8 +561,9 @@ single_ring(const struct guest *g)
 
 /* Copy a run of frames to its receiver. Returns how many, and why no more. */
 static uint16_t
-deliver(struct guest *to, struct batch *batch, struct burst *b, uint16_t first, enum verdict *v)
+deliver(struct worker *w, struct guest *to, struct burst *b, uint16_t first, enum verdict *v)
 {
+	struct batch *batch = &w->to_guest[to->id];
 	struct direct *d = to->direct;
 	uint16_t vring = (uint16_t)(2 * single_ring(to));
 	struct direct_ring *r;
@@ -595,7 +595,7 @@ deliver(struct guest *to, struct batch *batch, struct burst *b, uint16_t first, 
 		b->receiver[b->nb_receivers++] = (struct receiver){ d, r, batch };
 	}
 	if (unlikely(*v == BROKEN)) {
-		direct_switch_off(to, "receive");
+		direct_switch_off(w, to, GUEST_REPORT_BROKEN_RECEIVE);
 		*v = ORDINARY;
 	}
 	return done;
@@ -685,7 +685,7 @@ switch_run(struct worker *w, struct guest *from, struct guest *to, struct burst 
 		batch_patience_afresh(batch);
 	}
 	while (is_for(b, i, key)) {
-		n = deliver(to, batch, b, i, v);
+		n = deliver(w, to, b, i, v);
 		tx->tx_ok += n;
 		tx->tx_direct += n;
 		rx->rx_ok += n;
@@ -803,7 +803,7 @@ direct_poll(struct worker *w, struct guest *from, uint16_t pair, bool *ordinary)
 		return 0;
 	v = start_burst(d, r, waiting, &b);
 	if (unlikely(v == BROKEN)) {
-		direct_switch_off(from, "transmit");
+		direct_switch_off(w, from, GUEST_REPORT_BROKEN_TRANSMIT);
 		return 0;
 	}
 	if (unlikely(v == ORDINARY || !from->registered)) {

@@ -41,12 +41,13 @@
 uint32_t direct_poll(struct worker *w, struct guest *from, uint16_t pair, bool *ordinary);
 
 /**
- * Switch a guest off that breaks the rules of its virtqueues: logged once. Worker.
+ * Disable a guest that breaks the rules of its virtqueues, and have that logged once. Called by a worker.
  *
+ * @param w the worker
  * @param g the guest
- * @param ring "receive" or "transmit"
+ * @param report GUEST_REPORT_BROKEN_TRANSMIT or GUEST_REPORT_BROKEN_RECEIVE
  */
-void direct_switch_off(const struct guest *g, const char *ring);
+void direct_switch_off(struct worker *w, struct guest *g, enum guest_report report);
 
 /**
  * Why a guest takes no part in the direct path. Any thread.

@@ -73,7 +73,7 @@ enqueue_locked(struct worker *w, struct guest *g, uint16_t ring, struct rte_mbuf
 	direct_leave(&w->section);
 	if (unlikely(most <= 0)) {
 		if (most < 0)
-			direct_switch_off(g, "receive");
+			direct_switch_off(w, g, GUEST_REPORT_BROKEN_RECEIVE);
 		return 0;
 	}
 	do {

@@ -32,7 +32,7 @@ dequeue(struct worker *w, struct guest *g, uint16_t ring, struct rte_mbuf **fram
 	most = direct_lend(g->direct, g->vid, vring);
 	if (unlikely(most <= 0)) {
 		if (most < 0)
-			direct_switch_off(g, "transmit");
+			direct_switch_off(w, g, GUEST_REPORT_BROKEN_TRANSMIT);
 		return 0;
 	}
 	if (unlikely(!g->registered)) /* a frame of it may have to wait */
@@ -173,7 +173,6 @@ worker_run(void *arg)
 	w->pause_patience = RTE_MAX(PAUSE_MAX_MS * rte_get_tsc_hz() / MS_PER_S, w->patience);
 	w->section = (struct direct_section){ .qsbr = sw->sections, .worker = w->index };
 	rte_rcu_qsbr_thread_online(sw->qsbr, w->index);
-	RTE_LOG(INFO, DATA, "worker %u runs on lcore %u\n", w->index, w->lcore);
 	began = rte_rdtsc();
 	while (likely(!__atomic_load_n(&sw->stop, __ATOMIC_RELAXED))) {
 		count_round(w, &began, work_round(w) > 0);

@@ -48,7 +48,7 @@ struct memory {
 static struct memory mem[NB];
 static struct guest guest[NB];
 static struct guest_rings one_ring = { .rx = { 1 }, .tx = { 1 } };
-static struct guests guests;
+static struct guests guests = { .learned_fd = -1 };
 static struct config cfg = { .vm2vm = VM2VM_SOFTWARE };
 static struct uplink uplink;
 static struct switch_ctx sw;
@@ -315,7 +315,7 @@ static void
 take_rest(unsigned int id)
 {
 	if (direct_lend(guest[id].direct, (int)id, 1) < 0) {
-		direct_switch_off(&guest[id], "transmit");
+		direct_switch_off(w, &guest[id], GUEST_REPORT_BROKEN_TRANSMIT);
 		return;
 	}
 	mem[id].last_used[1] = (uint16_t)(mem[id].last_used[1] + mem[id].avail[1]->idx - mem[id].last_avail[1]);

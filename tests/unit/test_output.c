@@ -12,7 +12,7 @@
 static struct rte_mempool *pool;
 static struct config cfg;
 static struct uplink uplink;
-static struct guests guests;
+static struct guests guests = { .learned_fd = -1 };
 static struct switch_ctx sw;
 static struct rte_rcu_qsbr *sections;
 static struct worker *w;
