@@ -220,6 +220,20 @@ direct_is_paused(const struct direct *d)
 int direct_lend(struct direct *d, int vid, uint16_t vring);
 
 /**
+ * Whether a ring that was lent may be used for several calls. A packed one has to be looked at again before
+ * each if a frame can move its index beyond its end, by chains longer than the ring: librte_vhost ends
+ * a chain after VHOST_CHAIN_MAX descriptors, and spreads a mergeable frame over many.
+ *
+ * @param d the guest's
+ * @param vring virtqueue index
+ */
+static inline bool
+direct_lends_for_long(const struct direct *d, uint16_t vring)
+{
+	return !d->packed || (!d->mergeable && d->ring[vring].size >= VHOST_CHAIN_MAX);
+}
+
+/**
  * The calls are over: notify the driver if it wants to know. Called as direct_lend(); in a section
  * afterwards.
  *

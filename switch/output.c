@@ -80,7 +80,7 @@ enqueue_locked(struct worker *w, struct guest *g, uint16_t ring, struct rte_mbuf
 		part = (uint16_t)RTE_MIN(most, n - sent);
 		now = rte_vhost_enqueue_burst(g->vid, vring, frames + sent, part);
 		sent = (uint16_t)(sent + now);
-	} while (now == part && sent < n && !g->direct->packed);
+	} while (now == part && sent < n && direct_lends_for_long(g->direct, vring));
 	direct_return(g->direct, g->vid, vring, &w->section);
 	return sent;
 }
@@ -88,7 +88,7 @@ enqueue_locked(struct worker *w, struct guest *g, uint16_t ring, struct rte_mbuf
 /*
  * Give frames to a guest by librte_vhost, which copies them. It may wait for a lock that control
  * holds while control waits for sections: this is outside of one, and so is waiting for another
- * worker that gives frames to the same ring. A packed ring is looked at before each call.
+ * worker that gives frames to the same ring.
  */
 static uint16_t
 enqueue(struct worker *w, struct guest *g, uint16_t ring, struct rte_mbuf **frames, uint16_t n)
@@ -100,7 +100,7 @@ enqueue(struct worker *w, struct guest *g, uint16_t ring, struct rte_mbuf **fram
 	do {
 		now = enqueue_locked(w, g, ring, frames + sent, (uint16_t)(n - sent));
 		sent = (uint16_t)(sent + now);
-	} while (now > 0 && sent < n && g->direct->packed);
+	} while (now > 0 && sent < n && !direct_lends_for_long(g->direct, (uint16_t)(2 * ring)));
 	rte_spinlock_unlock(&g->rx_lock[ring]);
 	if (guest_is_mirrored(g))
 		mirror_frames(w->sw->mirror, frames, sent);
