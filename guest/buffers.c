@@ -96,7 +96,7 @@ packed_length(struct view *v)
 	return (uint32_t)RTE_MIN(sum, (uint64_t)UNKNOWN);
 }
 
-/* Read where a ring is and how far it is used. */
+/* Read where a ring is and how far it is used, if it is aligned and wholly in the guest's memory. */
 static bool
 open_view(struct view *v, const struct guest *g, uint16_t vring)
 {
@@ -104,8 +104,8 @@ open_view(struct view *v, const struct guest *g, uint16_t vring)
 	uint16_t used;
 
 	v->d = g->direct;
-	if (rte_vhost_get_vhost_vring(g->vid, vring, &v->ring) < 0 || v->ring.size == 0 ||
-			v->ring.desc == NULL || v->ring.avail == NULL ||
+	if (vring >= g->direct->nb_rings || !g->direct->ring[vring].in_memory ||
+			rte_vhost_get_vhost_vring(g->vid, vring, &v->ring) < 0 ||
 			rte_vhost_get_vring_base(g->vid, vring, &v->next, &used) < 0)
 		return false;
 	if (packed) {

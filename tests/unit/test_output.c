@@ -343,6 +343,24 @@ test_the_length_of_buffers_is_the_ring_s(void **state)
 }
 
 static void
+test_a_ring_that_is_not_in_memory_is_not_read(void **state)
+{
+	(void)state;
+	offer(0, 0);
+	avail.ring.idx = 5;
+	start_at(3);
+	desc.split[3] = (struct vring_desc){ .len = 12 };
+	not_ours->ring[0].in_memory = false;
+	put(100, 1);
+	output_flush(w);
+	assert_int_equal(TOO_LONG, 0);
+	assert_int_equal(w->kept, 1);
+	not_ours->ring[0].in_memory = true;
+	output_flush(w);
+	assert_int_equal(TOO_LONG, 1);
+}
+
+static void
 test_merged_buffers_count_when_all_are_free(void **state)
 {
 	(void)state;
@@ -418,6 +436,7 @@ main(void)
 		T(test_too_long_does_not_block_those_behind),
 		T(test_a_full_ring_is_not_taken_for_short_buffers),
 		T(test_the_length_of_buffers_is_the_ring_s),
+		T(test_a_ring_that_is_not_in_memory_is_not_read),
 		T(test_merged_buffers_count_when_all_are_free),
 		T(test_buffers_of_a_packed_ring),
 		T(test_flooded_frames_are_not_counted_for_the_sender),
