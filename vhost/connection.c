@@ -89,10 +89,17 @@ connection_create(int fd, struct vhost_socket *s)
 }
 
 static void
-close_batch(struct connection *c)
+close_batch(struct fds_batch *batch)
 {
-	c->batch_in_use = true;
-	fds_close_elsewhere(&c->batch, relay_wake_fd());
+	batch->closing = true;
+	fds_close_elsewhere(batch, relay_wake_fd());
+}
+
+/* Whether descriptors of a connection are being closed. */
+static bool
+is_closing(const struct connection *c)
+{
+	return c->arrived.closing || c->dropped.closing;
 }
 
 /* Close descriptors of the message in hand: here where that is sure to be quick. */
@@ -105,9 +112,9 @@ drop_fds(struct connection *c)
 		for (i = 0; i < c->nb_fds; i++)
 			close(c->fds[i]);
 	} else if (c->nb_fds > 0) {
-		memcpy(c->batch.fd, c->fds, sizeof(c->fds));
-		c->batch.n = c->nb_fds;
-		close_batch(c);
+		memcpy(c->dropped.fd, c->fds, sizeof(c->fds));
+		c->dropped.n = c->nb_fds;
+		close_batch(&c->dropped);
 	}
 	c->nb_fds = 0;
 	c->fds_known = true;
@@ -117,7 +124,7 @@ drop_fds(struct connection *c)
 static void
 next_part(struct connection *c)
 {
-	if (c->batch_in_use) {
+	if (is_closing(c)) {
 		c->state = CONNECTION_AWAITS_CLOSING;
 		c->stuck_ms = relay_now_ms();
 	} else {
@@ -278,14 +285,14 @@ put_back(struct connection *c)
 	bool known = true;
 	int i;
 
-	for (i = 0; i < c->batch.n; i++)
-		known &= fds_kind(c->batch.fd[i]) != FDS_OTHER;
+	for (i = 0; i < c->arrived.n; i++)
+		known &= fds_kind(c->arrived.fd[i]) != FDS_OTHER;
 	if (!known) {
-		close_batch(c);
+		close_batch(&c->arrived);
 		return;
 	}
-	for (i = 0; i < c->batch.n; i++)
-		close(c->batch.fd[i]);
+	for (i = 0; i < c->arrived.n; i++)
+		close(c->arrived.fd[i]);
 }
 
 /*
@@ -297,20 +304,20 @@ take_fds(struct connection *c, ssize_t n)
 {
 	int i;
 
-	if (c->batch.n == 0)
+	if (c->arrived.n == 0)
 		return true;
 	if (n > 0 && c->have == 0) {
-		for (i = 0; i < c->batch.n; i++) {
-			c->fds[i] = c->batch.fd[i];
+		for (i = 0; i < c->arrived.n; i++) {
+			c->fds[i] = c->arrived.fd[i];
 			c->fds_known &= fds_kind(c->fds[i]) != FDS_OTHER;
 			if (relay_is_reserved(c->fds[i]))
 				n = -EMFILE;
 		}
-		c->nb_fds = c->batch.n;
+		c->nb_fds = c->arrived.n;
 		if (n > 0)
 			return true;
 	} else {
-		close_batch(c);
+		close_batch(&c->arrived);
 	}
 	break_off(c, n == -EMFILE ? "no number is left for its descriptors"
 		: n == -EMSGSIZE ? "not the descriptors that belong to it"
@@ -327,11 +334,11 @@ read_some(struct connection *c)
 	bool belong;
 	ssize_t n;
 
-	if (c->batch_in_use) { /* one of those in the queue is being closed */
+	if (is_closing(c)) { /* one of those in the queue is being closed */
 		next_part(c);
 		return false;
 	}
-	n = fds_receive(c->front.fd, (uint8_t *)&c->message + c->have, want, &c->batch, &belong);
+	n = fds_receive(c->front.fd, (uint8_t *)&c->message + c->have, want, &c->arrived, &belong);
 	if (!belong)
 		put_back(c);
 	else if (!take_fds(c, n))
@@ -370,7 +377,7 @@ front_ready(struct poll_source *source)
 		if (!read_some(c))
 			return;
 	}
-	if (c->batch_in_use) {
+	if (is_closing(c)) {
 		next_part(c);
 		return;
 	}
@@ -458,17 +465,24 @@ connection_end(struct connection *c)
 static void
 close_front(struct connection *c)
 {
-	if (c->front.fd < 0 || c->batch_in_use)
+	if (c->front.fd < 0 || is_closing(c))
 		return;
 	if (fds_has_unread(c->front.fd)) {
 		relay_forget(&c->front);
-		c->batch.fd[0] = c->front.fd;
-		c->batch.n = 1;
-		close_batch(c);
+		c->arrived.fd[0] = c->front.fd;
+		c->arrived.n = 1;
+		close_batch(&c->arrived);
 	} else {
 		close(c->front.fd);
 	}
 	c->front.fd = -1;
+}
+
+static void
+note_closed(struct fds_batch *batch)
+{
+	if (batch->closing && __atomic_load_n(&batch->done, __ATOMIC_ACQUIRE))
+		batch->closing = false;
 }
 
 /* Descriptors are closed: go on, or let the place be free. */
@@ -477,15 +491,15 @@ connection_advance(struct connection *c)
 {
 	int device = __atomic_load_n(&c->device, __ATOMIC_ACQUIRE);
 
-	if (c->batch_in_use && __atomic_load_n(&c->batch.done, __ATOMIC_ACQUIRE))
-		c->batch_in_use = false;
+	note_closed(&c->arrived);
+	note_closed(&c->dropped);
 	switch (c->state) {
 	case CONNECTION_AWAITS_DEVICE:
 		if (device == DEVICE_THERE)
 			pass_on(c);
 		break;
 	case CONNECTION_AWAITS_CLOSING:
-		if (!c->batch_in_use) {
+		if (!is_closing(c)) {
 			c->state = CONNECTION_READS;
 			front_ready(&c->front);
 		}
@@ -496,7 +510,7 @@ connection_advance(struct connection *c)
 			close(c->back.fd);
 			c->back.fd = -1;
 		}
-		if (c->front.fd < 0 && c->back.fd < 0 && !c->batch_in_use &&
+		if (c->front.fd < 0 && c->back.fd < 0 && !is_closing(c) &&
 				(device == DEVICE_NONE || device == DEVICE_GONE)) {
 			check_forget(&c->negotiated);
 			memory_forget(&c->files);

@@ -86,8 +86,8 @@ struct connection {
 	int fds[FDS_MAX];
 	int nb_fds;
 	bool fds_known; /**< none of fds[] is of kind FDS_OTHER */
-	struct fds_batch batch;
-	bool batch_in_use;
+	struct fds_batch arrived; /**< descriptors that came with what was read last */
+	struct fds_batch dropped; /**< those of the message in hand, on their way to be closed */
 	uint32_t last_request;
 	bool greeted; /**< it has sent SET_OWNER, as an honest one does at once */
 	bool logged;

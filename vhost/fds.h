@@ -35,6 +35,7 @@ enum fds_kind {
 /** Descriptors that are to be closed where it may take time. */
 struct fds_batch {
 	STAILQ_ENTRY(fds_batch) link;
+	bool closing; /**< handed to fds_close_elsewhere(), and not known to be done; its owner's */
 	int fd[FDS_MAX + 1]; /**< one in excess, by which too many are recognised */
 	int n;
 	int done; /**< atomic; set after the last one was closed */

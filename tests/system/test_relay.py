@@ -241,6 +241,28 @@ def test_descriptors_in_the_middle_of_a_message(pair, split):
     s.wait_log("descriptors arrived in the middle of the message")
 
 
+def test_every_descriptor_of_a_broken_message_is_closed(pair):
+    """Of an unknown type with the first bytes, and more with the next: two lots to be closed at once."""
+    s, _, _ = pair
+
+    def open_now():
+        return len(os.listdir(f"/proc/{s.proc.pid}/fd"))
+
+    answer_takes(s)
+    before = open_now()
+    pipe, memory = os.pipe(), os.memfd_create("more")
+    data = message(SET_MEM_TABLE, bytes(8 + 32))
+    for _ in range(50):
+        with dial(s) as sock:
+            send(sock, data[:12], [pipe[1]])
+            time.sleep(0.005)
+            send(sock, data[12:], [memory] * 3)
+            is_closed(sock)
+    wait_for(lambda: open_now() <= before, what=f"{before} descriptors")
+    for fd in (*pipe, memory):
+        os.close(fd)
+
+
 def test_a_later_message_s_descriptors_stay_with_it(pair):
     """Several messages at once; the kernel shows the descriptors of the second with the first."""
     s, a, _ = pair
