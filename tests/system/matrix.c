@@ -26,6 +26,12 @@
 #define RING 64
 #define FULL (3 * RING)
 
+/* How long frames that are sure to come may take on a busy machine. */
+#define PATIENCE_MS 3000
+
+/* After that nothing more is taken to come of those that a full ring let through. */
+#define QUIET_MS 50
+
 static struct rte_mempool *small, *large;
 static bool mergeable[RTE_MAX_ETHPORTS];
 static struct rte_ether_addr mac[RTE_MAX_ETHPORTS];
@@ -134,11 +140,12 @@ receive(uint16_t from, uint16_t to, uint32_t size, uint32_t *next)
 	return n;
 }
 
-/* Until nothing has come for 20 ms. */
+/* Until so many have come, or nothing for so long. */
 static unsigned int
-receive_rest(uint16_t from, uint16_t to, uint32_t size, uint32_t *next, unsigned int want)
+receive_rest(uint16_t from, uint16_t to, uint32_t size, uint32_t *next, unsigned int want,
+	unsigned int quiet_ms)
 {
-	uint64_t quiet = rte_get_tsc_hz() / 50, last = rte_rdtsc();
+	uint64_t quiet = quiet_ms * rte_get_tsc_hz() / 1000, last = rte_rdtsc();
 	unsigned int total = 0, n;
 
 	while (total < want && rte_rdtsc() - last < quiet) {
@@ -154,21 +161,21 @@ static void
 try_pair(uint16_t from, uint16_t to, uint32_t size)
 {
 	unsigned int moving = 0, full = 0, sent = 0;
-	uint64_t end = rte_rdtsc() + rte_get_tsc_hz();
+	uint64_t end = rte_rdtsc() + PATIENCE_MS * rte_get_tsc_hz() / 1000;
 	uint32_t next = 0;
 
 	while (sent < MOVING && rte_rdtsc() < end) {
 		sent += send_one(from, to, sent, size);
 		/* Never more than the receiver has room for. */
 		if (sent % (size > 2000 ? 4 : BURST) == 0)
-			moving += receive_rest(from, to, size, &next, sent - moving);
+			moving += receive_rest(from, to, size, &next, sent - moving, PATIENCE_MS);
 	}
-	moving += receive_rest(from, to, size, &next, sent - moving);
+	moving += receive_rest(from, to, size, &next, sent - moving, PATIENCE_MS);
 	end = rte_rdtsc() + rte_get_tsc_hz();
 	for (next = 0, sent = 0; sent < FULL && rte_rdtsc() < end;)
 		sent += send_one(from, to, sent, size);
 	rte_delay_ms(2); /* longer than the switch waits */
-	full = receive_rest(from, to, size, &next, FULL);
+	full = receive_rest(from, to, size, &next, FULL, QUIET_MS);
 	printf("%u %u %u %u %u\n", from, to, size, moving, full);
 }
 
