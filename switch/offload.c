@@ -7,6 +7,7 @@
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
+#include "switch/checksum.h"
 #include "switch/offload.h"
 
 /* The byte of a frame at an offset that it has, whatever mbuf of the chain that is in. */
@@ -16,38 +17,6 @@ byte_at(struct rte_mbuf *m, uint32_t off)
 	for (; off >= rte_pktmbuf_data_len(m); m = m->next)
 		off -= rte_pktmbuf_data_len(m);
 	return rte_pktmbuf_mtod_offset(m, uint8_t *, off);
-}
-
-/*
- * The sum of a frame from an offset to its end, RFC 1071. rte_raw_cksum_mbuf() of 22.11 to 24.11 is
- * wrong after an mbuf with an odd number of bytes: it swaps a sum that it has not folded.
- */
-static uint32_t
-sum_from(const struct rte_mbuf *m, uint32_t off)
-{
-	uint32_t total = 0, part;
-	bool odd = false;
-
-	for (; m != NULL; m = m->next) {
-		uint32_t len = rte_pktmbuf_data_len(m);
-
-		if (off >= len) {
-			off -= len;
-			continue;
-		}
-		part = rte_raw_cksum(rte_pktmbuf_mtod_offset(m, const void *, off), len - off);
-		total += odd ? rte_bswap16((uint16_t)part) : part;
-		odd ^= (len - off) & 1;
-		off = 0;
-	}
-	return total;
-}
-
-static uint16_t
-fold(uint32_t sum)
-{
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)(sum + (sum >> 16));
 }
 
 /* A checksum of zero means "none" to UDP, and stands as its equivalent (RFC 768). */
@@ -78,7 +47,7 @@ finish_by_field(struct rte_mbuf *m, uint32_t l4_off, bool udp)
 
 	if (field + sizeof(sum) > rte_pktmbuf_pkt_len(m))
 		return -EINVAL;
-	sum = complement(fold(sum_from(m, l4_off)), udp);
+	sum = complement(checksum_fold(checksum_sum(m, l4_off, UINT32_MAX)), udp);
 	memcpy(bytes, &sum, sizeof(sum));
 	*byte_at(m, field) = bytes[0]; /* the two may be in two mbufs */
 	*byte_at(m, field + 1) = bytes[1];
@@ -161,9 +130,9 @@ offload_finish_checksum(struct rte_mbuf *m)
 		return -EINVAL;
 	/* The pseudo-header is summed up again: some senders leave something else in the field. */
 	*field = 0;
-	sum = sum_from(m, l4_off) + (m->ol_flags & RTE_MBUF_F_TX_IPV4 ? rte_ipv4_phdr_cksum(ip, 0)
+	sum = checksum_sum(m, l4_off, UINT32_MAX) + (m->ol_flags & RTE_MBUF_F_TX_IPV4 ? rte_ipv4_phdr_cksum(ip, 0)
 								      : rte_ipv6_phdr_cksum(ip, 0));
-	*field = complement(fold(sum), udp);
+	*field = complement(checksum_fold(sum), udp);
 	m->ol_flags &= ~(OFFLOAD_FLAGS | RTE_MBUF_F_TX_IP_CKSUM);
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
+#include "switch/checksum.h"
 #include "switch/received.h"
 
 /* A tag or two in front of IP. */
@@ -35,13 +36,6 @@ header(const struct rte_mbuf *m, uint32_t off, uint32_t len)
 	if (off + len > rte_pktmbuf_data_len(m))
 		return NULL;
 	return rte_pktmbuf_mtod_offset(m, void *, off);
-}
-
-static uint16_t
-fold(uint32_t sum)
-{
-	sum = (sum >> 16) + (sum & 0xffff);
-	return (uint16_t)((sum >> 16) + sum);
 }
 
 /* The sum of a pseudo-header: RFC 9293, 3.1 and RFC 8200, 8.1. */
@@ -141,30 +135,6 @@ find_transport(const struct rte_mbuf *m, struct place *at)
 	return -ENOENT;
 }
 
-/*
- * The sum of bytes in a chain. rte_raw_cksum_mbuf() of DPDK loses a carry where a segment of an odd
- * number of bytes comes before another.
- */
-static uint32_t
-raw_sum(const struct rte_mbuf *m, uint32_t off, uint32_t len)
-{
-	uint32_t sum = 0, done = 0, part;
-	uint16_t one;
-
-	for (; m != NULL && done < len; m = m->next) {
-		if (off >= rte_pktmbuf_data_len(m)) {
-			off -= rte_pktmbuf_data_len(m);
-			continue;
-		}
-		part = RTE_MIN(len - done, rte_pktmbuf_data_len(m) - off);
-		one = rte_raw_cksum(rte_pktmbuf_mtod_offset(m, const void *, off), part);
-		sum += (done & 1) ? rte_bswap16(one) : one;
-		done += part;
-		off = 0;
-	}
-	return sum;
-}
-
 /* TCP and UDP; off is where the checksum is in the header. */
 static void
 finish_sum(struct rte_mbuf *m, const struct place *at, uint32_t off)
@@ -172,12 +142,12 @@ finish_sum(struct rte_mbuf *m, const struct place *at, uint32_t off)
 	unaligned_uint16_t *field = header(m, at->transport + off, sizeof(*field));
 	uint16_t sum;
 
-	if (field == NULL || at->len < off + sizeof(*field) || *field != fold(at->pseudo))
+	if (field == NULL || at->len < off + sizeof(*field) || *field != checksum_fold(at->pseudo))
 		return;
-	if (fold(at->pseudo + raw_sum(m, at->transport, at->len)) == 0xffff)
+	if (checksum_fold(at->pseudo + checksum_sum(m, at->transport, at->len)) == 0xffff)
 		return; /* right by chance, with the value that it would have were it unfinished */
 	*field = 0;
-	sum = (uint16_t)~fold(at->pseudo + raw_sum(m, at->transport, at->len));
+	sum = (uint16_t)~checksum_fold(at->pseudo + checksum_sum(m, at->transport, at->len));
 	*field = sum == 0 && at->protocol == IPPROTO_UDP ? 0xffff : sum; /* RFC 768 */
 }
 
