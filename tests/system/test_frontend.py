@@ -48,10 +48,11 @@ def ask(g, request, payload, fds=()):
     return struct.unpack("<Q", g._read(head[2]))[0] != 0
 
 
-def is_hung_up(g, timeout=5):
-    g.sock.settimeout(timeout)
+def is_hung_up(sock, timeout=5):
+    """Wait for the end. What the switch has not read by then makes a reset of it."""
+    sock.settimeout(timeout)
     try:
-        while g.sock.recv(4096):
+        while sock.recv(4096):
             pass
     except ConnectionResetError:
         pass
@@ -111,7 +112,7 @@ def test_memory_that_cannot_be_mapped(party):
     evil.send([evil.frame("02:00:00:00:00:77", b"still here")])  # nothing was changed
     payload, fds = bad_memory(evil)["a pipe"]
     evil.message(SET_MEM_TABLE, payload, fds)
-    assert is_hung_up(evil)
+    assert is_hung_up(evil.sock)
     s.wait_guests(2)
     s.wait_lines("refused: memory", 1)
 
@@ -188,7 +189,7 @@ def test_refused_while_rings_are_in_use(guests, mode):
             evil = guests(s)
             evil.announce()
             message(evil)
-            assert is_hung_up(evil), what
+            assert is_hung_up(evil.sock), what
             s.wait_guests(2)
             s.wait_lines("refused: ", n)
         a.poll(), b.poll()
@@ -221,7 +222,7 @@ def test_a_ring_started_without_a_size(party):
             evil.base + evil.rings[i].avail, 0))
         evil.u64(SET_VRING_CALL, i, [evil.fds[1]])
     evil.u64(SET_VRING_KICK, 0, [evil.fds[0]])
-    assert is_hung_up(evil)
+    assert is_hung_up(evil.sock)
     a.send([a.frame("ff:ff:ff:ff:ff:ff", b"to all")])
 
 
@@ -231,7 +232,7 @@ def test_sized_for_one_layout_and_started_with_the_other(guests):
         evil = guests(s, enable=False)
         evil.state(SET_VRING_NUM, 0, 256)
         evil.u64(SET_FEATURES, evil.features | F_PACKED)
-        assert is_hung_up(evil)
+        assert is_hung_up(evil.sock)
         introduce(a, b)
         exchange(a, b)
 
@@ -306,7 +307,7 @@ def test_a_full_descriptor_to_notify_by(guests, kind):
             r, w = os.pipe()
             evil.fds += [r, w]
             evil.u64(SET_VRING_CALL, 0, [w])
-            assert is_hung_up(evil)
+            assert is_hung_up(evil.sock)
         else:
             full = os.eventfd(0)  # blocking
             evil.fds.append(full)
