@@ -78,23 +78,21 @@ $(BUILD)/asan-obj/%.o: %.c Makefile $(BUILD)/flavour
 # A unit test is one file, linked with every room but main.c.
 unit: $(UNIT) $(HELPERS)
 
-$(BUILD)/unit/test_output: LDFLAGS += -Wl,--wrap=rte_vhost_enqueue_burst \
-	-Wl,--wrap=rte_vhost_get_vhost_vring,--wrap=rte_vhost_get_vring_base
-$(BUILD)/unit/test_notify: LDFLAGS += -Wl,--wrap=syscall -Wl,--wrap=rte_vhost_get_vring_base
+$(BUILD)/unit/test_notify: LDFLAGS += -Wl,--wrap=syscall
 
 # The part of cuse/ that needs no libfuse is tested in every build.
 TRANSLATOR := $(addprefix $(BUILD)/obj/cuse/,translator.o descriptor.o memory.o)
 $(TRANSLATOR) $(BUILD)/unit/test_translator: ALL_CFLAGS += -DVHOST_CUSE
 $(BUILD)/unit/test_translator: $(TRANSLATOR)
 
-# The direct path against hostile rings, with AddressSanitizer; librte_vhost is played.
-FUZZ := $(BUILD)/asan/fuzz_direct
+# Hostile virtqueues, with AddressSanitizer; librte_vhost is played.
+FUZZ := $(BUILD)/asan/fuzz_rings
 FUZZ_WRAPS := get_vring_base set_vring_base get_vhost_vring get_mem_table get_negotiated_features \
-	get_vring_num
+	get_vring_num log_write
 
 asan: $(FUZZ)
 
-$(FUZZ): tests/unit/fuzz_direct.c $(filter-out $(BUILD)/asan-obj/main.o,$(SRCS:%.c=$(BUILD)/asan-obj/%.o))
+$(FUZZ): tests/unit/fuzz_rings.c $(filter-out $(BUILD)/asan-obj/main.o,$(SRCS:%.c=$(BUILD)/asan-obj/%.o))
 	@mkdir -p $(@D)
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(ASAN_FLAGS) $(FUZZ_WRAPS:%=-Wl,--wrap=rte_vhost_%) \
 		$(LDFLAGS) -o $@ $^ $(DPDK_LIBS) $(CUSE_LIBS)
@@ -175,7 +173,7 @@ bench:
 	@$(PYTHON) bench/bench.py $(BENCH)
 
 $(BUILD)/bench/copy: $(BUILD)/obj/switch/copy.o
-$(BUILD)/bench/notify: $(BUILD)/obj/guest/notify.o
+$(BUILD)/bench/notify: $(BUILD)/obj/vhost/notify.o
 
 $(BUILD)/bench/%: bench/%.c Makefile
 	@mkdir -p $(@D)

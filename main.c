@@ -53,6 +53,7 @@ static struct {
 	struct switch_ctx sw;
 	struct worker *workers[RTE_MAX_LCORE];
 	unsigned int nb_workers;
+	struct port_ops port_ops;
 	struct stats_source stats;
 	int signal_fd;
 	int timer_fd;
@@ -106,7 +107,7 @@ create_workers(void)
 /*
  * Enough mbufs for the worst moment: all descriptors of the port filled, and each worker with its
  * batches full, one burst more in hand (of 64 KiB frames with --tso, and a burst of segments)
- * and its cache full. A guest holds one at most, the first of its life: its frames are copied.
+ * and its cache full. A guest holds none: its frames are copied.
  */
 static uint32_t
 mbufs_needed(void)
@@ -120,7 +121,7 @@ mbufs_needed(void)
 	} else if (app.cfg.mergeable) {
 		burst *= 9216 / RTE_MBUF_DEFAULT_DATAROOM + 2;
 	}
-	return uplink_mbufs(&app.uplink) + mirror_mbufs(&app.mirror) + app.uplink.guest_limit +
+	return uplink_mbufs(&app.uplink) + mirror_mbufs(&app.mirror) +
 		(app.nb_workers + 1) * (HELD_MAX + 2 * burst + segments + MBUF_CACHE * 3 / 2);
 }
 
@@ -200,8 +201,7 @@ create_switch(void)
 		ret = create_pools();
 	if (ret == 0) {
 		app.sw.qsbr = create_rcu();
-		app.sw.sections = create_rcu();
-		ret = app.sw.qsbr != NULL && app.sw.sections != NULL ? 0 : -ENOMEM;
+		ret = app.sw.qsbr != NULL ? 0 : -ENOMEM;
 	}
 	if (ret == 0)
 		ret = guests_init(&app.guests, app.nb_workers, app.uplink.guest_limit);
@@ -210,10 +210,10 @@ create_switch(void)
 	app.guests.fdb = fdb_create();
 	app.guests.uplink = &app.uplink;
 	app.guests.qsbr = app.sw.qsbr;
-	app.guests.sections = app.sw.sections;
-	app.guests.direct_path = app.cfg.vm2vm == VM2VM_SOFTWARE;
 	for (i = 0; i < app.nb_workers; i++)
 		app.guests.counters[i] = &app.workers[i]->counters;
+	app.port_ops = (struct port_ops){ guests_start, guests_leave, guests_check_rings, &app.guests,
+		app.sw.qsbr, app.guests.learned_fd };
 	app.sw.cfg = &app.cfg;
 	app.sw.guests = &app.guests;
 	app.sw.uplink = &app.uplink;
@@ -356,7 +356,6 @@ tear_down(void)
 		guests_free(&app.guests);
 	fdb_free(app.guests.fdb);
 	rte_free(app.sw.qsbr);
-	rte_free(app.sw.sections);
 	for (i = 0; i < app.nb_workers; i++)
 		rte_free(app.workers[i]);
 	rte_mempool_free(app.sw.pool);
@@ -377,7 +376,7 @@ start(void)
 	if (ret == 0)
 		ret = check_rest();
 	if (ret == 0)
-		ret = sockets_open(&app.cfg, &app.guests);
+		ret = sockets_open(&app.cfg, &app.port_ops);
 	if (ret == 0)
 		ret = cuse_open(&app.cfg);
 	return ret;

@@ -22,7 +22,7 @@
 
 #include "bench/timing.h"
 #include "switch/copy.h"
-#include "switch/direct.h"
+#include "switch/burst.h"
 
 #define RING 256
 #define STRIDE 2048
@@ -76,18 +76,18 @@ copy_burst(uint8_t *to, uint8_t *from)
 	unsigned int i, gathered = 0, found = 0;
 	uint32_t len = HEADER_LEN + frame_len;
 
-	for (i = 0; i < DIRECT_BURST; i++) {
+	for (i = 0; i < BURST_VIEWS; i++) {
 		struct copy_next next = { NULL, NULL };
 
-		for (; gathered < DIRECT_BURST && gathered < i + GATHER_AHEAD; gathered++) {
+		for (; gathered < BURST_VIEWS && gathered < i + GATHER_AHEAD; gathered++) {
 			rte_prefetch0(at(from, gathered) + HEADER_LEN);
 			rte_prefetch0(at(from, gathered) + len - 1);
 		}
-		for (; found < DIRECT_BURST && found <= i + FIND_AHEAD; found++) {
+		for (; found < BURST_VIEWS && found <= i + FIND_AHEAD; found++) {
 			prefetch_write(at(to, found));
 			prefetch_write(at(to, found) + RTE_CACHE_LINE_SIZE);
 		}
-		if (i + 1 < DIRECT_BURST)
+		if (i + 1 < BURST_VIEWS)
 			next = rest_of_buffer(at(to, i + 1), len);
 		memset(at(to, i), 0, HEADER_LEN);
 		copy_and_fetch(at(to, i) + HEADER_LEN, at(from, i) + HEADER_LEN, frame_len, next);
@@ -104,7 +104,7 @@ copy_all(void *arg)
 	for (turn = 1; turn <= TURNS; turn++) {
 		while (__atomic_load_n(&go, __ATOMIC_ACQUIRE) != turn)
 			rte_pause();
-		for (first = 0; first < RING; first += DIRECT_BURST)
+		for (first = 0; first < RING; first += BURST_VIEWS)
 			for (g = 0; g < nb_guests; g++)
 				copy_burst(at(rx, (g ^ 1) * RING + first), at(tx, g * RING + first));
 		__atomic_store_n(&done, turn, __ATOMIC_RELEASE);

@@ -10,7 +10,7 @@
 #include <sys/eventfd.h>
 
 #include "bench/timing.h"
-#include "guest/notify.h"
+#include "vhost/notify.h"
 #include "main.h"
 
 int log_type_config, log_type_data, log_type_uplink;

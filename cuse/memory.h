@@ -18,7 +18,7 @@
 
 #include <linux/vhost.h>
 
-#include "guest/vhost_user.h"
+#include "vhost/vhost_user.h"
 
 /** A piece becomes a region of a message. */
 #define MEMORY_PIECES_MAX VHOST_USER_REGIONS_MAX

@@ -24,7 +24,7 @@
 #include "cuse/descriptor.h"
 #include "cuse/memory.h"
 #include "cuse/translator.h"
-#include "guest/vhost_user.h"
+#include "vhost/vhost_user.h"
 
 /* vhost-net has two rings: 0 is the guest's receive ring, 1 its transmit ring. */
 #define RINGS 2

@@ -6,24 +6,15 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <linux/virtio_net.h>
-
 #include <rte_cycles.h>
 #include <rte_malloc.h>
+#include <rte_vhost.h>
 
 #include "guest/guest.h"
-#include "vhost/memory.h"
-#include "vhost/relay.h"
 
-/* By vid, for callbacks that know no more. Written by control. */
-static struct guest *guest_of_vid[RTE_MAX_VHOST_DEVICE];
-
-/* By vid, since a ring can become ready before its guest exists and stay so between two lives. */
-static struct guest_rings rings_of_vid[RTE_MAX_VHOST_DEVICE];
-
-/* Handles of devices that are ready and for which there was no place, the first to come first. */
-static int waiting[RTE_MAX_VHOST_DEVICE];
-static unsigned int nb_waiting; /* under the mutex */
+/* Devices that run and for which there was no place, the first to come first. Under the mutex. */
+static struct device *waiting[RTE_MAX_VHOST_DEVICE];
+static unsigned int nb_waiting;
 
 int
 guests_init(struct guests *guests, unsigned int nb_workers, unsigned int limit)
@@ -57,23 +48,13 @@ guests_close(struct guests *guests)
 	pthread_mutex_unlock(&guests->mutex);
 }
 
-static void
-free_guest(struct guest *g)
-{
-	if (g == NULL)
-		return;
-	rte_pktmbuf_free(g->first);
-	rte_free(g->direct);
-	rte_free(g);
-}
-
 void
 guests_free(struct guests *guests)
 {
 	unsigned int i;
 
 	for (i = 0; i < GUEST_MAX; i++)
-		free_guest(guests->by_id[i]);
+		rte_free(guests->by_id[i]);
 	for (i = 0; i < guests->nb_workers; i++)
 		free(guests->of_worker[i]);
 	free(guests->all);
@@ -136,63 +117,52 @@ least_loaded_worker(const struct guests *guests)
 }
 
 static struct guest *
-new_guest(struct guests *guests, int vid, uint16_t id)
+new_guest(struct guests *guests, struct device *d, uint16_t id)
 {
 	struct guest *g = rte_zmalloc("guest", sizeof(*g), RTE_CACHE_LINE_SIZE);
-	const struct connection *connection = relay_find(vid);
-	unsigned int i;
 
 	if (g == NULL)
 		return NULL;
-	rte_vhost_get_negotiated_features(vid, &g->features);
-	if (connection != NULL)
-		snprintf(g->socket, sizeof(g->socket), "%s", connection->socket->path);
+	snprintf(g->socket, sizeof(g->socket), "%s", d->path);
 	g->serial = ++guests->serial;
-	g->vid = vid;
+	g->device = d;
 	g->id = id;
 	g->vlan = (uint16_t)(VLAN_TAG_BASE + id);
 	g->worker = least_loaded_worker(guests);
-	g->offload_csum = g->features & RTE_BIT64(VIRTIO_NET_F_GUEST_CSUM);
-	g->offload_tso4 = g->features & RTE_BIT64(VIRTIO_NET_F_GUEST_TSO4);
-	g->mergeable = g->features & RTE_BIT64(VIRTIO_NET_F_MRG_RXBUF);
 	g->mirrored = id == guests->mirrored;
-	for (i = 0; i < QUEUE_PAIR_MAX; i++)
-		rte_spinlock_init(&g->rx_lock[i]);
-	g->rings = &rings_of_vid[vid];
-	g->direct = direct_create(vid, guests->direct_path, guests->nb_workers > 1);
-	if (g->direct == NULL) {
-		rte_free(g);
-		return NULL;
-	}
 	return g;
 }
 
-static bool
-is_enabled(int vid, uint16_t vring)
+/* The guest that a device is, NULL: none. Called by the vhost thread, which alone lets guests come and go. */
+static struct guest *
+find_guest(const struct guests *guests, const struct device *d)
 {
-	const struct guest_rings *rings = &rings_of_vid[vid];
-	const uint64_t *words = vring & 1 ? rings->tx : rings->rx;
-	uint16_t pair = vring / 2;
+	unsigned int i;
 
-	return words[pair / 64] & RTE_BIT64(pair % 64);
+	for (i = 0; i < GUEST_MAX; i++) {
+		if (guests->by_id[i] != NULL && guests->by_id[i]->device == d)
+			return guests->by_id[i];
+	}
+	return NULL;
 }
 
-/* A ring of a guest that librte_vhost uses no more than we do. */
-static void
-check_ring(int vid, uint16_t vring)
+void
+guests_check_rings(const struct guests *guests, struct device *d)
 {
-	struct guest *g = guest_of_vid[vid];
+	const struct guest *g = find_guest(guests, d);
+	uint16_t i;
 
-	if (g == NULL || vring >= g->direct->nb_rings || g->direct->ring[vring].in_memory ||
-			g->misplaced_logged)
-		return;
-	g->misplaced_logged = true;
-	RTE_LOG(WARNING, DATA, "(%u) virtqueue %u is not used: it is misaligned or not wholly in the "
-		"guest's memory\n", g->id, vring);
+	for (i = 0; i < RINGS_MAX && g != NULL && d->running && !d->misplaced_logged; i++) {
+		if (!device_has_enabled(d, i) || d->vq[i].usable)
+			continue;
+		d->misplaced_logged = true;
+		RTE_LOG(WARNING, DATA, "(%u) virtqueue %u is not used: it is misaligned or not wholly "
+			"in the guest's memory\n", g->id, i);
+	}
 }
 
 static int
-join_locked(struct guests *guests, int vid)
+join_locked(struct guests *guests, struct device *d)
 {
 	struct guest *g;
 	unsigned int i;
@@ -204,7 +174,7 @@ join_locked(struct guests *guests, int vid)
 		id++;
 	if (id == guests->limit)
 		return -ENOSPC;
-	g = new_guest(guests, vid, id);
+	g = new_guest(guests, d, id);
 	if (g == NULL)
 		return -ENOMEM;
 	uplink_drain(guests->uplink, id); /* its VLAN's broadcasts came in all the time */
@@ -214,75 +184,59 @@ join_locked(struct guests *guests, int vid)
 	__atomic_store_n(&guests->by_id[id], g, __ATOMIC_RELEASE);
 	if (publish(guests, g->worker) < 0) {
 		__atomic_store_n(&guests->by_id[id], NULL, __ATOMIC_RELEASE);
-		free_guest(g);
+		rte_free(g);
 		return -ENOMEM;
 	}
-	guest_of_vid[vid] = g;
-	memory_report(vid, &g->direct->broken, guests->learned_fd);
 	RTE_LOG(INFO, DATA, "(%u) guest connected by %s, worker %u%s\n", id, g->socket, g->worker,
-		g->mergeable ? ", mergeable" : "");
-	for (i = 0; i < NOTIFY_RINGS_MAX; i++) {
-		if (is_enabled(vid, (uint16_t)i))
-			check_ring(vid, (uint16_t)i);
-	}
+		d->mergeable ? ", mergeable" : "");
 	return 0;
 }
 
 /* The device has gone, or has become a guest. */
 static void
-stop_waiting(int vid)
+stop_waiting(const struct device *d)
 {
 	unsigned int i, left = 0;
 
 	for (i = 0; i < nb_waiting; i++) {
-		if (waiting[i] != vid)
+		if (waiting[i] != d)
 			waiting[left++] = waiting[i];
 	}
 	nb_waiting = left;
 }
 
-/* Whether librte_vhost has carried out all messages of a front end. */
-static bool
-is_sound(int vid)
-{
-	const struct connection *c = relay_find(vid);
-
-	return c != NULL && !c->busy;
-}
-
-/* Let in those for whom there is a place now. */
+/* Let in those for whom there is a place now, unless a message of theirs failed. */
 static void
 admit_waiting(struct guests *guests)
 {
 	unsigned int i = 0;
 
 	while (i < nb_waiting) {
-		int vid = waiting[i];
+		struct device *d = waiting[i];
 
-		if (!is_sound(vid)) {
+		if (d->busy || !d->running) {
 			i++;
 			continue;
 		}
-		if (join_locked(guests, vid) < 0)
+		if (join_locked(guests, d) < 0)
 			break; /* for a place, or for memory: until the next one leaves */
-		stop_waiting(vid);
+		stop_waiting(d);
 	}
 }
 
 /*
- * A device that is ready waits for a place. It is logged once for a connection: its rings may stop and
- * start as often as its front end likes.
+ * A device that runs waits for a place. It is logged once for a connection: it may stop and start as
+ * often as its front end likes.
  */
 static void
-let_wait(const struct guests *guests, int vid)
+let_wait(const struct guests *guests, struct device *d)
 {
-	struct guest_rings *rings = &rings_of_vid[vid];
-
-	waiting[nb_waiting++] = vid;
-	if (!rings->limit_logged)
+	stop_waiting(d); /* it was started again, and is the last one now */
+	waiting[nb_waiting++] = d;
+	if (!d->limit_logged)
 		RTE_LOG(ERR, DATA, "guest refused: there can be %u guests and all are connected, "
 			"it waits until one leaves\n", guests->limit);
-	rings->limit_logged = true;
+	d->limit_logged = true;
 }
 
 void
@@ -301,31 +255,26 @@ guests_mirror(struct guests *guests, uint16_t id)
 }
 
 int
-guests_join(struct guests *guests, int vid)
+guests_start(struct guests *guests, struct device *d)
 {
-	int ret;
+	struct guest *g;
+	int ret = 0;
 
 	pthread_mutex_lock(&guests->mutex);
-	admit_waiting(guests); /* if any, for memory: they come first */
-	ret = join_locked(guests, vid);
+	g = find_guest(guests, d);
+	if (g != NULL) {
+		__atomic_store_n(&g->relearn, true, __ATOMIC_RELAXED);
+	} else {
+		admit_waiting(guests); /* if any, for memory: they come first */
+		ret = join_locked(guests, d);
+	}
 	if (ret == -ENOSPC) {
-		let_wait(guests, vid);
+		let_wait(guests, d);
 		ret = 0;
 	}
 	pthread_mutex_unlock(&guests->mutex);
+	guests_check_rings(guests, d);
 	return ret;
-}
-
-static struct guest *
-find_vid(const struct guests *guests, int vid)
-{
-	unsigned int i;
-
-	for (i = 0; i < GUEST_MAX; i++) {
-		if (guests->by_id[i] != NULL && guests->by_id[i]->vid == vid)
-			return guests->by_id[i];
-	}
-	return NULL;
 }
 
 static void
@@ -373,9 +322,6 @@ leave_locked(struct guests *guests, struct guest *g)
 {
 	int32_t position = -ENOENT;
 
-	guest_of_vid[g->vid] = NULL;
-	memory_report(g->vid, NULL, -1);
-	direct_pause(g->direct, g->vid, guests->sections);
 	__atomic_store_n(&guests->by_id[g->id], NULL, __ATOMIC_RELEASE);
 	while (publish(guests, g->worker) < 0)
 		usleep(1000); /* a guest cannot be kept: wait for memory */
@@ -386,150 +332,25 @@ leave_locked(struct guests *guests, struct guest *g)
 	if (g->programmed)
 		uplink_withdraw(guests->uplink, g->id, g->mac);
 	uplink_drain(guests->uplink, g->id);
-	direct_end(g->direct, g->vid);
 	log_reports(g);
 	RTE_LOG(INFO, DATA, "(%u) guest left\n", g->id);
-	free_guest(g);
+	rte_free(g);
 }
 
 void
-guests_leave(struct guests *guests, int vid)
+guests_leave(struct guests *guests, struct device *d)
 {
 	struct guest *g;
 
 	pthread_mutex_lock(&guests->mutex);
-	g = find_vid(guests, vid);
+	g = find_guest(guests, d);
 	if (g != NULL) {
 		leave_locked(guests, g);
 		admit_waiting(guests);
 	} else {
-		stop_waiting(vid);
+		stop_waiting(d);
 	}
 	pthread_mutex_unlock(&guests->mutex);
-}
-
-void
-guests_set_call(struct guests *guests, int vid, uint16_t vring, int callfd)
-{
-	const struct guest *g = guest_of_vid[vid];
-	int before = notify_keep_call(vid, vring, callfd);
-
-	if (g != NULL)
-		direct_set_call(g->direct, vid, vring, callfd, guests->sections);
-	if (before >= 0)
-		close(before);
-}
-
-bool
-guests_keep_descriptor(struct guests *guests, int vid, uint16_t vring, bool call, int fd)
-{
-	bool in_use = is_enabled(vid, vring);
-
-	if (call)
-		guests_set_call(guests, vid, vring, fd);
-	else if (in_use && fd >= 0)
-		close(fd);
-	return in_use;
-}
-
-/* librte_vhost frees rings that were not negotiated without a word. */
-static void
-forget_absent_rings(struct guests *guests, int vid)
-{
-	unsigned int n = rte_vhost_get_vring_num(vid), pair = n / 2, i;
-	struct guest_rings *rings = &rings_of_vid[vid];
-
-	for (i = 0; i < QUEUE_PAIR_WORDS; i++) {
-		unsigned int here = pair > i * 64 ? RTE_MIN(pair - i * 64, 64u) : 0;
-		uint64_t present = here == 64 ? UINT64_MAX : RTE_BIT64(here) - 1;
-
-		__atomic_fetch_and(&rings->rx[i], present, __ATOMIC_RELEASE);
-		__atomic_fetch_and(&rings->tx[i], present, __ATOMIC_RELEASE);
-	}
-	for (i = n; i < NOTIFY_RINGS_MAX; i++) {
-		if (notify_call(vid, (uint16_t)i) >= 0)
-			guests_set_call(guests, vid, (uint16_t)i, -1);
-	}
-}
-
-static void
-pause_guest(const struct guests *guests, int vid)
-{
-	const struct guest *g = guest_of_vid[vid];
-
-	if (g != NULL)
-		direct_pause(g->direct, vid, guests->sections);
-}
-
-static void
-resume_guest(int vid)
-{
-	const struct guest *g = guest_of_vid[vid];
-
-	if (g != NULL)
-		direct_resume(g->direct, vid);
-}
-
-void
-guests_pause(struct guests *guests, int vid)
-{
-	rings_of_vid[vid].paused = true;
-	pause_guest(guests, vid);
-}
-
-void
-guests_resume(struct guests *guests, int vid)
-{
-	if (!rings_of_vid[vid].paused)
-		return;
-	rings_of_vid[vid].paused = false;
-	forget_absent_rings(guests, vid);
-	resume_guest(vid);
-}
-
-void
-guests_set_ring(struct guests *guests, int vid, uint16_t vring, bool enabled)
-{
-	struct guest_rings *rings = &rings_of_vid[vid];
-	uint64_t *words = vring & 1 ? rings->tx : rings->rx;
-	uint16_t pair = vring / 2;
-
-	if (pair >= QUEUE_PAIR_MAX)
-		return;
-	pause_guest(guests, vid);
-	if (enabled)
-		__atomic_fetch_or(&words[pair / 64], RTE_BIT64(pair % 64), __ATOMIC_RELEASE);
-	else
-		__atomic_fetch_and(&words[pair / 64], ~RTE_BIT64(pair % 64), __ATOMIC_RELEASE);
-	resume_guest(vid);
-	if (enabled)
-		check_ring(vid, vring);
-}
-
-void
-guests_announce(int vid, uint64_t mac)
-{
-	__atomic_store_n(&rings_of_vid[vid].announce, mac, __ATOMIC_RELEASE);
-}
-
-void
-guests_clear_rings(int vid)
-{
-	int callfd;
-	unsigned int i;
-
-	guests_announce(vid, 0);
-	rings_of_vid[vid].paused = false;
-	rings_of_vid[vid].limit_logged = false;
-	for (i = 0; i < QUEUE_PAIR_WORDS; i++) {
-		__atomic_store_n(&rings_of_vid[vid].rx[i], 0, __ATOMIC_RELEASE);
-		__atomic_store_n(&rings_of_vid[vid].tx[i], 0, __ATOMIC_RELEASE);
-	}
-	for (i = 0; i < NOTIFY_RINGS_MAX; i++) {
-		callfd = notify_keep_call(vid, (uint16_t)i, -1);
-		if (callfd >= 0)
-			close(callfd);
-	}
 }
 
 /* It can only fail when the counter is at its end: readable. */
@@ -542,18 +363,44 @@ wake_control(const struct guests *guests)
 	RTE_SET_USED(ignored);
 }
 
-void
-guests_report(struct guests *guests, struct guest *g, enum guest_report report)
+static void
+report(struct guests *guests, struct guest *g, enum guest_report what)
 {
-	__atomic_fetch_or(&g->reports, RTE_BIT32(report), __ATOMIC_RELEASE);
+	__atomic_fetch_or(&g->reports, RTE_BIT32(what), __ATOMIC_RELEASE);
 	wake_control(guests);
 }
 
+void
+guests_disable(struct guests *guests, struct guest *g, enum guest_report why)
+{
+	if (!__atomic_exchange_n(&g->device->disabled, true, __ATOMIC_RELAXED))
+		report(guests, g, why);
+}
+
 static void
-report_refused(struct guests *guests, struct guest *g, uint64_t mac, enum guest_report report)
+report_refused(struct guests *guests, struct guest *g, uint64_t mac, enum guest_report what)
 {
 	__atomic_store_n(&g->refused_mac, mac, __ATOMIC_RELAXED);
-	guests_report(guests, g, report);
+	report(guests, g, what);
+}
+
+/* The device of a registered guest was started again, and this is the source of its first frame. */
+static int
+learn_again(struct guests *guests, struct guest *g, const struct rte_ether_addr *mac)
+{
+	uint64_t key = fdb_key(mac);
+
+	if (key == g->mac) {
+		__atomic_store_n(&g->relearn, false, __ATOMIC_RELAXED);
+		return 0;
+	}
+	if (!rte_is_valid_assigned_ether_addr(mac))
+		return -EINVAL;
+	if (fdb_lookup(guests->fdb, key) != FDB_NONE)
+		return -EEXIST;
+	__atomic_store_n(&g->forgetting, true, __ATOMIC_RELEASE);
+	wake_control(guests);
+	return -EINPROGRESS;
 }
 
 int
@@ -562,6 +409,9 @@ guests_learn(struct guests *guests, struct guest *g, const struct rte_ether_addr
 	bool filters = uplink_has_filters(guests->uplink);
 	uint64_t key = fdb_key(mac);
 	int ret;
+
+	if (guest_is_registered(g))
+		return learn_again(guests, g, mac);
 
 	if (filters && rte_rdtsc() < g->learn_after)
 		return -EAGAIN;
@@ -584,17 +434,40 @@ guests_learn(struct guests *guests, struct guest *g, const struct rte_ether_addr
 	__atomic_store_n(&g->refused, false, __ATOMIC_RELAXED);
 	g->mac = key;
 	g->learn_after = rte_rdtsc() + rte_get_tsc_hz();
+	__atomic_store_n(&g->relearn, false, __ATOMIC_RELAXED);
 	__atomic_store_n(filters ? &g->pending : &g->registered, true, __ATOMIC_RELEASE);
 	wake_control(guests);
 	return filters ? -EINPROGRESS : 0;
 }
 
-/* The NIC refused a guest's MAC: nobody has it. Under the mutex. */
+/* Nobody has a guest's MAC any more. Under the mutex. */
 static void
-forget_address(struct guests *guests, struct guest *g, int error)
+forget_address(struct guests *guests, struct guest *g)
+{
+	int32_t position = fdb_remove(guests->fdb, g->mac);
+
+	rte_rcu_qsbr_synchronize(guests->qsbr, RTE_QSBR_THRID_INVALID);
+	fdb_reclaim(guests->fdb, position);
+}
+
+/* A guest has another MAC since its device was started again: it may learn that. Under the mutex. */
+static void
+take_back_address(struct guests *guests, struct guest *g)
+{
+	__atomic_store_n(&g->registered, false, __ATOMIC_RELEASE);
+	forget_address(guests, g);
+	if (g->programmed)
+		uplink_withdraw(guests->uplink, g->id, g->mac);
+	g->programmed = false;
+	g->registered_logged = false;
+	__atomic_store_n(&g->relearn, false, __ATOMIC_RELAXED);
+	__atomic_store_n(&g->forgetting, false, __ATOMIC_RELEASE);
+}
+
+static void
+refuse_address(struct guests *guests, struct guest *g, int error)
 {
 	struct rte_ether_addr mac;
-	int32_t position = fdb_remove(guests->fdb, g->mac);
 
 	fdb_key_to_mac(g->mac, &mac);
 	if (!g->nic_refusal_logged)
@@ -603,8 +476,7 @@ forget_address(struct guests *guests, struct guest *g, int error)
 			error == -EADDRINUSE ? "it is the NIC's own" : strerror(-error));
 	g->nic_refusal_logged = true;
 	__atomic_store_n(&g->refused, true, __ATOMIC_RELAXED);
-	rte_rcu_qsbr_synchronize(guests->qsbr, RTE_QSBR_THRID_INVALID);
-	fdb_reclaim(guests->fdb, position);
+	forget_address(guests, g);
 }
 
 /* Give a guest's MAC and VLAN to the NIC, and let its frames go. Under the mutex. */
@@ -617,7 +489,7 @@ program_address(struct guests *guests, struct guest *g)
 	if (ret == 0)
 		__atomic_store_n(&g->registered, true, __ATOMIC_RELEASE);
 	else
-		forget_address(guests, g, ret);
+		refuse_address(guests, g, ret);
 	__atomic_store_n(&g->pending, false, __ATOMIC_RELEASE);
 }
 
@@ -644,7 +516,8 @@ guests_program(struct guests *guests)
 	for (i = 0; i < GUEST_MAX; i++) {
 		struct guest *g = guests->by_id[i];
 
-		if (g != NULL && memory_is_gone(g->vid) && !g->fault_logged) {
+		if (g != NULL && !g->fault_logged &&
+				__atomic_load_n(&g->device->memory_gone, __ATOMIC_ACQUIRE)) {
 			RTE_LOG(ERR, DATA, "(%u) switched off: the file of its memory was cut off\n",
 				g->id);
 			g->fault_logged = true;
@@ -652,6 +525,8 @@ guests_program(struct guests *guests)
 		if (g == NULL)
 			continue;
 		log_reports(g);
+		if (__atomic_load_n(&g->forgetting, __ATOMIC_ACQUIRE))
+			take_back_address(guests, g);
 		if (guest_is_pending(g))
 			program_address(guests, g);
 		if (guest_is_registered(g) && !g->registered_logged)

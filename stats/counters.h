@@ -27,6 +27,7 @@
 /** Why a frame that a guest sent went no further. */
 #define FOREACH_TX_DROP(_)                                                                         \
 	_(RUNT, runt, "shorter than an Ethernet header")                                           \
+	_(TOO_LONG, too_long, "longer than 64 KiB, or in more than 512 segments")                  \
 	_(SOURCE_INVALID, source_invalid, "source MAC is no unicast address, guest not registered") \
 	_(MAC_TAKEN, mac_taken, "source MAC is registered to another guest")                       \
 	_(NIC_REFUSED, nic_refused, "the NIC refused the source MAC a moment ago")                 \
@@ -34,6 +35,7 @@
 	_(NO_DESTINATION, no_destination, "nobody has the destination MAC and there is no uplink") \
 	_(GUEST_FULL, guest_full, "receive ring of the destination guest is full")                 \
 	_(GUEST_OFF, guest_off, "destination guest is switched off")                               \
+	_(GUEST_STOPPED, guest_stopped, "destination guest's device is stopped")                   \
 	_(GUEST_TOO_LONG, guest_too_long, "longer than the destination guest's buffers")           \
 	_(UPLINK_FULL, uplink_full, "transmit queue of the NIC is full")                           \
 	_(UPLINK_TOO_LONG, uplink_too_long, "longer than the uplink's MTU or its driver can send") \
@@ -46,6 +48,7 @@
 #define FOREACH_RX_DROP(_)                                                                         \
 	_(RING_FULL, ring_full, "the guest's receive ring is full")                                \
 	_(SWITCHED_OFF, switched_off, "the guest is switched off")                                 \
+	_(GUEST_STOPPED, guest_stopped, "the guest's device is stopped")                           \
 	_(TOO_LONG, too_long, "longer than the guest's buffers")                                   \
 	_(OFFLOAD, offload, "checksum or segmentation could not be completed in software")         \
 	_(NO_MBUF, no_mbuf, "mbuf pool was empty when the frame was copied or segmented")
@@ -72,7 +75,7 @@ enum uplink_drop { FOREACH_UPLINK_DROP(DROP_ENUM_UPLINK) UPLINK_DROP_MAX };
 /** One guest as one worker counts it; summed over the workers, one guest. In frames. */
 struct guest_counters {
 	uint64_t tx_ok;
-	uint64_t tx_direct; /**< those of tx_ok that were copied straight to their receiver */
+	uint64_t tx_direct; /**< those of tx_ok that were copied once, into another guest's buffer */
 	uint64_t rx_ok;
 	uint64_t tx_drop[TX_DROP_MAX];
 	uint64_t rx_drop[RX_DROP_MAX];

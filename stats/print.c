@@ -72,3 +72,31 @@ stats_print(const struct stats_source *src)
 	log_statistics(text, len, false);
 	free(text);
 }
+
+const char *
+stats_guest_state(const struct guest *g)
+{
+	if (device_is_disabled(g->device))
+		return "switched off";
+	if (guest_is_registered(g))
+		return "registered";
+	return g->refused ? "refused" : "ready";
+}
+
+const char *
+stats_no_traffic_reason(const struct guest *g)
+{
+	const struct device *d = g->device;
+	uint64_t rings = 0;
+	unsigned int i;
+
+	for (i = 0; i < QUEUE_PAIR_WORDS; i++)
+		rings |= __atomic_load_n(&d->rx[i], __ATOMIC_RELAXED);
+	if (device_is_disabled(d))
+		return "switched off, the log says why";
+	if (device_is_paused(d))
+		return "the front end is changing the device";
+	if (!d->running)
+		return "the device is stopped";
+	return rings == 0 ? "no receive virtqueue is enabled" : "";
+}

@@ -10,7 +10,6 @@
 
 #include "log/log.h"
 #include "stats/stats.h"
-#include "switch/direct.h"
 
 /* Without a size of its own a terminal is taken for this. */
 #define COLUMNS 80
@@ -131,16 +130,6 @@ draw_uplink(struct screen *s, const struct stats_source *src, double seconds)
 	last.uplink = now;
 }
 
-static const char *
-state_of(const struct guest *g)
-{
-	if (direct_bar_of(g) == DIRECT_BAR_BROKEN)
-		return "switched off";
-	if (__atomic_load_n(&g->registered, __ATOMIC_ACQUIRE))
-		return direct_bar_of(g) == DIRECT_BAR_NONE ? "registered, direct" : "registered";
-	return g->refused ? "refused" : "ready";
-}
-
 static void
 draw_way(struct screen *s, const char *name, const uint64_t now[3], const uint64_t before[3],
 	double seconds)
@@ -179,11 +168,11 @@ draw_guest(struct screen *s, const struct guest *g, const struct guest_counters 
 		memset(old, 0, sizeof(*old));
 	for (i = 0; i < QUEUE_PAIR_WORDS; i++)
 		pairs += (unsigned int)__builtin_popcountll(
-			__atomic_load_n(&g->rings->rx[i], __ATOMIC_RELAXED));
+			__atomic_load_n(&g->device->rx[i], __ATOMIC_RELAXED));
 	if (__atomic_load_n(&g->registered, __ATOMIC_ACQUIRE))
 		fdb_key_to_mac(g->mac, &mac);
 	line(s, "(%u)  " MAC_FMT "  VLAN %u  worker %u  queue pairs %u  %s", g->id,
-		RTE_ETHER_ADDR_BYTES(&mac), g->vlan, g->worker, pairs, state_of(g));
+		RTE_ETHER_ADDR_BYTES(&mac), g->vlan, g->worker, pairs, stats_guest_state(g));
 	draw_way(s, "TX", (uint64_t[]){ now.tx_total, now.tx_ok, now.tx_dropped },
 		(uint64_t[]){ old->tx_total, old->tx_ok, old->tx_dropped }, seconds);
 	draw_way(s, "RX", (uint64_t[]){ now.rx_total, now.rx_ok, now.rx_dropped },

@@ -23,6 +23,22 @@ struct stats_source {
 };
 
 /**
+ * What a guest is, in a word. Any thread, under the guest table's mutex.
+ *
+ * @param g the guest
+ * @return the word
+ */
+const char *stats_guest_state(const struct guest *g);
+
+/**
+ * Why no frames go from and to a guest. Any thread, under the guest table's mutex.
+ *
+ * @param g the guest
+ * @return the first reason there is, "" if frames go
+ */
+const char *stats_no_traffic_reason(const struct guest *g);
+
+/**
  * Print the table of --stats to stdout, or stats_screen() where that is a terminal. Called by the
  * control loop, which does not wait for a reader.
  *

@@ -9,7 +9,6 @@
 
 #include "log/log.h"
 #include "stats/stats.h"
-#include "switch/direct.h"
 
 /*
  * Guests are keys of dictionaries, by device id: one guest with all that is known of it. With an id
@@ -252,41 +251,37 @@ static bool
 describe_guest(unsigned int id, struct dict *d)
 {
 	const struct guest *g = source->guests->by_id[id];
-	enum direct_bar bar;
 	char mac[MAC_TEXT_LEN] = "";
 	bool registered;
 
 	if (g == NULL)
 		return false;
-	bar = direct_bar_of(g);
 	registered = __atomic_load_n(&g->registered, __ATOMIC_ACQUIRE);
 	if (registered)
 		mac_text(g, mac);
-	add_string(d, "state",
-		bar == DIRECT_BAR_BROKEN ? "switched off" : registered ? "registered" :
-		g->refused ? "refused" : "ready");
+	add_string(d, "state", stats_guest_state(g));
 	add_string(d, "mac", mac);
 	add_number(d, "vlan", g->vlan);
 	add_number(d, "worker", g->worker);
-	add_number(d, "rx_rings", count_rings(g->rings->rx));
-	add_number(d, "tx_rings", count_rings(g->rings->tx));
-	add_number(d, "features", g->features);
+	add_number(d, "rx_rings", count_rings(g->device->rx));
+	add_number(d, "tx_rings", count_rings(g->device->tx));
+	add_number(d, "features", g->device->features);
 	add_string(d, "socket", g->socket);
 	return true;
 }
 
-/* By which path frames from and to a guest are copied, and why not by the direct one. */
+/* Whether frames go from and to a guest, and why not. */
 static bool
 describe_path(unsigned int id, struct dict *d)
 {
 	const struct guest *g = source->guests->by_id[id];
-	enum direct_bar bar;
+	const char *reason;
 
 	if (g == NULL)
 		return false;
-	bar = direct_bar_of(g);
-	add_string(d, "path", bar == DIRECT_BAR_NONE ? "direct" : "ordinary");
-	add_string(d, "reason", direct_bar_text[bar]);
+	reason = stats_no_traffic_reason(g);
+	add_string(d, "state", *reason == '\0' ? "running" : "stopped");
+	add_string(d, "reason", reason);
 	return true;
 }
 
@@ -518,7 +513,7 @@ static const struct {
 	  "Counters of guests. Parameter: a device id, or from=ID for that and later ones" CUT_HELP,
 	  answer_stats },
 	{ "/vhost_switch/paths",
-	  "How frames are copied. Parameter: a device id, or from=ID for that and later" CUT_HELP,
+	  "Why guests have no traffic. Parameter: a device id, or from=ID and later" CUT_HELP,
 	  answer_paths },
 	{ "/vhost_switch/fdb",
 	  "Learned MACs. Parameter: a device id, or from=ID for that and later ones" CUT_HELP,

@@ -4,10 +4,21 @@
 #include <rte_branch_prediction.h>
 #include <rte_ether.h>
 
+#include "switch/deliver.h"
+#include "switch/forward.h"
 #include "switch/offload.h"
 #include "switch/received.h"
 #include "switch/vlan.h"
 #include "switch/worker.h"
+
+/* Where a frame of a guest goes. */
+enum destination {
+	TO_SENDER, /* its own */
+	TO_GUEST,
+	TO_UPLINK,
+	TO_ALL,	    /* broadcast and multicast */
+	TO_NOWHERE, /* nobody has the address, and there is no uplink */
+};
 
 static const struct rte_ether_hdr *
 ether(const struct rte_mbuf *m)
@@ -16,9 +27,38 @@ ether(const struct rte_mbuf *m)
 }
 
 static bool
-is_runt(const struct rte_mbuf *m)
+is_multicast(uint64_t key)
 {
-	return rte_pktmbuf_data_len(m) < sizeof(struct rte_ether_hdr);
+	struct rte_ether_addr mac;
+
+	fdb_key_to_mac(key, &mac);
+	return rte_is_multicast_ether_addr(&mac);
+}
+
+/*
+ * The decision, by destination and by who has it. A guest whose filter is not set yet cannot be reached by way of
+ * the NIC: its frames go straight to it. On TO_UPLINK *vlan is what a frame without a VLAN gets.
+ */
+static enum destination
+decide(struct worker *w, const struct guest *from, uint64_t key, uint16_t owner, struct guest **to,
+	uint16_t *vlan)
+{
+	uint32_t mode = w->sw->cfg->vm2vm;
+
+	*to = NULL;
+	*vlan = from->vlan;
+	if (unlikely(mode == VM2VM_UPLINK))
+		return w->sw->uplink->present ? TO_UPLINK : TO_NOWHERE;
+	if (unlikely(owner == from->id))
+		return TO_SENDER;
+	*to = guests_get(w->sw->guests, owner);
+	if (likely(*to != NULL && (mode == VM2VM_SOFTWARE || !guest_is_registered(*to))))
+		return TO_GUEST;
+	if (*to != NULL)
+		*vlan = (*to)->vlan;
+	else if (is_multicast(key))
+		return TO_ALL;
+	return w->sw->uplink->present ? TO_UPLINK : TO_NOWHERE;
 }
 
 /*
@@ -26,16 +66,12 @@ is_runt(const struct rte_mbuf *m)
  * one too: it decides where the NIC's switch puts the frame. A priority tag names no VLAN.
  */
 static void
-to_uplink(struct worker *w, uint16_t sender, uint16_t vlan, struct rte_mbuf *m)
+send_to_uplink(struct worker *w, uint16_t vlan, struct rte_mbuf *m)
 {
-	struct uplink *up = w->sw->uplink;
+	uint16_t sender = m->port;
 
-	if (!up->present) {
-		drop_from_guest(w, sender, TX_DROP_NO_DESTINATION, m);
-		return;
-	}
 	if (!vlan_in_frame(m)) {
-		if (vlan_insert(&m, vlan, up->vlan_insert_hw) < 0) {
+		if (vlan_insert(&m, vlan, w->sw->uplink->vlan_insert_hw) < 0) {
 			drop_from_guest(w, sender, TX_DROP_NO_MBUF, m);
 			return;
 		}
@@ -45,214 +81,250 @@ to_uplink(struct worker *w, uint16_t sender, uint16_t vlan, struct rte_mbuf *m)
 	output_to_uplink(w, m);
 }
 
+/* Copy a run of frames to the NIC. Returns how many these were. */
+static uint16_t
+run_to_uplink(struct worker *w, const struct guest *from, uint16_t vlan, struct burst *b,
+	const struct run *run)
+{
+	uint16_t i = run->first;
+	struct rte_mbuf *m;
+
+	for (;; i++) {
+		gather(b, (uint16_t)(i + GATHER_AHEAD));
+		if (!in_run(b, i, run))
+			break;
+		m = burst_copy(b, i, w->sw->pool, UINT32_MAX);
+		if (unlikely(m == NULL)) {
+			w->counters.guest[from->id].tx_drop[TX_DROP_NO_MBUF]++;
+			continue;
+		}
+		m->port = from->id;
+		send_to_uplink(w, vlan, m);
+	}
+	return (uint16_t)(i - run->first);
+}
+
+static uint16_t
+drop_run(struct worker *w, const struct guest *from, struct burst *b, const struct run *run,
+	enum tx_drop why)
+{
+	uint16_t i;
+
+	for (i = run->first; in_run(b, i, run); i++)
+		w->counters.guest[from->id].tx_drop[why]++;
+	return (uint16_t)(i - run->first);
+}
+
 /*
- * Broadcast and multicast. All guests share one mbuf, which librte_vhost only copies from; what a
- * software offload would edit, and the tag for the NIC, need a copy of their own.
+ * Broadcast and multicast, to every other guest, with a MAC address or without, and to the NIC: the copy that the
+ * sender's counters follow.
  */
+static uint16_t
+flood_run(struct worker *w, struct guest *from, struct burst *b, struct run run)
+{
+	const struct guest_set *all = __atomic_load_n(&w->sw->guests->all, __ATOMIC_ACQUIRE);
+	unsigned int i, others = 0;
+
+	if (unlikely(output_holds_floods(w)))
+		return 0;
+	gather(b, b->limit);
+	while (in_run(b, run.end, &(struct run){ .end = BURST_VIEWS, .key = run.key,
+			.mask = run.mask }))
+		run.end++;
+	run.sender = FROM_FLOOD;
+	for (i = 0; i < all->n; i++) {
+		if (all->guest[i] == from)
+			continue;
+		output_run(w, all->guest[i], b, &run);
+		others++;
+	}
+	if (w->sw->uplink->present)
+		return run_to_uplink(w, from, from->vlan, b, &run);
+	if (others == 0)
+		return drop_run(w, from, b, &run, TX_DROP_NO_DESTINATION);
+	w->counters.guest[from->id].tx_ok += (uint64_t)(run.end - run.first);
+	return (uint16_t)(run.end - run.first);
+}
+
+/* Flood a frame that is an mbuf. Each guest gets a copy, as software may have to finish it for some. */
 static void
-flood(struct worker *w, struct guest *from, struct rte_mbuf *m)
+flood_mbuf(struct worker *w, struct guest *from, struct rte_mbuf *m)
 {
 	const struct guest_set *all = __atomic_load_n(&w->sw->guests->all, __ATOMIC_ACQUIRE);
 	struct rte_mbuf *copy;
-	uint16_t copies = 0;
-	unsigned int i;
+	unsigned int i, others = 0;
 
-	m->hash.usr = from->id; /* whom to hold back if it has to wait */
 	for (i = 0; i < all->n; i++) {
 		struct guest *to = all->guest[i];
 
-		if (to == from || guests_find(w->sw->guests, to->id) != to)
+		if (to == from)
 			continue;
-		copy = m;
-		if (m->ol_flags & OFFLOAD_FLAGS) {
-			copy = rte_pktmbuf_copy(m, w->sw->pool, 0, UINT32_MAX);
-			if (copy == NULL) {
-				w->counters.guest[to->id].rx_drop[RX_DROP_NO_MBUF]++;
-				continue;
-			}
-		} else {
-			rte_pktmbuf_refcnt_update(m, 1);
+		others++;
+		copy = rte_pktmbuf_copy(m, w->sw->pool, 0, UINT32_MAX);
+		if (copy == NULL) {
+			w->counters.guest[to->id].rx_drop[RX_DROP_NO_MBUF]++;
+			continue;
 		}
 		copy->port = FROM_FLOOD;
-		output_to_guest(w, to, copy);
-		copies++;
+		output_mbuf(w, to, copy);
 	}
-	if (!w->sw->uplink->present) {
-		if (copies == 0) {
-			drop_from_guest(w, from->id, TX_DROP_NO_DESTINATION, m);
-			return;
-		}
+	if (w->sw->uplink->present) {
+		send_to_uplink(w, from->vlan, m);
+	} else if (others == 0) {
+		drop_from_guest(w, from->id, TX_DROP_NO_DESTINATION, m);
+	} else {
 		w->counters.guest[from->id].tx_ok++;
 		rte_pktmbuf_free(m);
-		return;
 	}
-	/* The wire's copy is the one that the sender's counter follows. */
-	copy = m;
-	if (copies > 0) {
-		copy = rte_pktmbuf_copy(m, w->sw->pool, 0, UINT32_MAX);
-		rte_pktmbuf_free(m);
-		if (copy == NULL) {
-			w->counters.guest[from->id].tx_drop[TX_DROP_NO_MBUF]++;
-			return;
-		}
-	}
-	copy->port = from->id;
-	to_uplink(w, from->id, from->vlan, copy);
-}
-
-/*
- * Decide on frames of a registered guest that have the same destination; owner is who has it. One whose
- * filter does not stand yet cannot be reached by way of the NIC: its frames take the short way.
- */
-static void
-switch_run(struct worker *w, struct guest *from, uint16_t owner, struct rte_mbuf **frames,
-	uint16_t n)
-{
-	struct guest *to;
-	uint16_t i;
-
-	if (unlikely(owner == from->id)) {
-		for (i = 0; i < n; i++)
-			drop_from_guest(w, from->id, TX_DROP_TO_SELF, frames[i]);
-		return;
-	}
-	to = guests_get(w->sw->guests, owner);
-	if (likely(to != NULL && (w->sw->cfg->vm2vm == VM2VM_SOFTWARE ||
-			!guest_is_registered(to)))) {
-		for (i = 0; i < n; i++)
-			output_to_guest(w, to, frames[i]);
-	} else if (unlikely(rte_is_multicast_ether_addr(&ether(frames[0])->dst_addr))) {
-		for (i = 0; i < n; i++)
-			flood(w, from, frames[i]);
-	} else {
-		for (i = 0; i < n; i++)
-			to_uplink(w, from->id, to != NULL ? to->vlan : from->vlan, frames[i]);
-	}
-}
-
-/*
- * What may be looked at further: long enough, and with the offloads understood. Returns how many
- * stay; the rest is counted and freed.
- */
-static uint16_t
-sift(struct worker *w, const struct guest *g, struct rte_mbuf **frames, uint16_t n)
-{
-	uint16_t i, kept = 0;
-
-	for (i = 0; i < n; i++) {
-		struct rte_mbuf *m = frames[i];
-
-		if (unlikely(is_runt(m)))
-			drop_from_guest(w, g->id, TX_DROP_RUNT, m);
-		else if (unlikely(m->ol_flags != 0 && offload_accept(m) < 0))
-			drop_from_guest(w, g->id, TX_DROP_OFFLOAD, m);
-		else {
-			m->port = g->id;
-			frames[kept++] = m;
-		}
-	}
-	return kept;
-}
-
-/*
- * The first frame of a guest. Returns whether the guest is registered now; if not, the frame waits, or
- * is counted and freed.
- */
-static bool
-learn(struct worker *w, struct guest *g, struct rte_mbuf *m)
-{
-	switch (guests_learn(w->sw->guests, g, &ether(m)->src_addr)) {
-	case 0:
-		return true;
-	case -EINPROGRESS:
-		g->first = m;
-		return false;
-	case -EINVAL:
-		drop_from_guest(w, g->id, TX_DROP_SOURCE_INVALID, m);
-		return false;
-	case -EAGAIN:
-		drop_from_guest(w, g->id, TX_DROP_NIC_REFUSED, m);
-		return false;
-	default:
-		drop_from_guest(w, g->id, TX_DROP_MAC_TAKEN, m);
-		return false;
-	}
-}
-
-bool
-forward_first(struct worker *w, struct guest *g)
-{
-	struct rte_mbuf *m = g->first;
-
-	if (guest_is_pending(g))
-		return false;
-	g->first = NULL;
-	if (g->registered)
-		forward_from_guest(w, g, &m, 1);
-	else
-		drop_from_guest(w, g->id, TX_DROP_NIC_REFUSED, m);
-	return true;
 }
 
 void
-forward_from_guest(struct worker *w, struct guest *g, struct rte_mbuf **frames, uint16_t n)
+forward_mbuf(struct worker *w, struct guest *from, struct rte_mbuf *m)
 {
-	uint64_t key[BURST_MAX];
-	uint16_t owner[BURST_MAX];
-	uint16_t i, end;
+	uint64_t key = fdb_key(&ether(m)->dst_addr);
+	uint16_t vlan, owner = fdb_lookup(w->sw->guests->fdb, key);
+	struct guest *to;
 
-	n = sift(w, g, frames, n);
-	if (unlikely(!g->registered) && (n == 0 || !learn(w, g, frames[0])))
-		return;
-	if (w->sw->cfg->vm2vm == VM2VM_UPLINK) {
-		for (i = 0; i < n; i++)
-			to_uplink(w, g->id, g->vlan, frames[i]);
-		return;
+	m->port = from->id;
+	switch (decide(w, from, key, owner, &to, &vlan)) {
+	case TO_GUEST:
+		output_mbuf(w, to, m);
+		break;
+	case TO_UPLINK:
+		send_to_uplink(w, vlan, m);
+		break;
+	case TO_ALL:
+		flood_mbuf(w, from, m);
+		break;
+	case TO_SENDER:
+		drop_from_guest(w, from->id, TX_DROP_TO_SELF, m);
+		break;
+	case TO_NOWHERE:
+		drop_from_guest(w, from->id, TX_DROP_NO_DESTINATION, m);
+		break;
 	}
-	for (i = 0; i < n; i++)
-		key[i] = fdb_key(&ether(frames[i])->dst_addr);
-	fdb_lookup_burst(w->sw->guests->fdb, key, n, owner);
-	for (i = 0; i < n; i = end) {
-		for (end = (uint16_t)(i + 1); end < n && key[end] == key[i]; end++)
-			;
-		switch_run(w, g, owner[i], &frames[i], (uint16_t)(end - i));
+}
+
+/* A frame that somebody has to finish becomes an mbuf. Returns whether it is done with. */
+static bool
+forward_unfinished(struct worker *w, struct guest *from, struct burst *b, uint16_t i)
+{
+	uint16_t owner = fdb_lookup(w->sw->guests->fdb, b->key[i] & ~KEY_UNFINISHED);
+	struct guest *to = guests_get(w->sw->guests, owner);
+	struct rte_mbuf *m;
+
+	if ((to != NULL && to != from && !output_has_room(w, to)) ||
+			(to == NULL && output_holds_floods(w)))
+		return false;
+	m = burst_copy(b, i, w->sw->pool, UINT32_MAX);
+	if (m == NULL)
+		w->counters.guest[from->id].tx_drop[TX_DROP_NO_MBUF]++;
+	else if (offload_read_header(m, &b->header[i]) < 0)
+		drop_from_guest(w, from->id, TX_DROP_OFFLOAD, m);
+	else
+		forward_mbuf(w, from, m);
+	return true;
+}
+
+/* The run of frame i. Returns how many frames are done with; *wait: the next one is to wait. */
+static uint16_t
+forward_run(struct worker *w, struct guest *from, struct burst *b, uint16_t i, bool *wait)
+{
+	uint16_t vlan, owner = find_owner(w->sw->guests->fdb, b, i), done;
+	struct run run = { .first = i, .end = BURST_VIEWS, .key = b->key[i], .mask = UINT64_MAX,
+		.sender = from->id, .vring = RINGS_MAX };
+	struct guest *to;
+
+	if (unlikely(run.key & KEY_UNFINISHED)) {
+		*wait = !forward_unfinished(w, from, b, i);
+		return !*wait;
 	}
+	switch (decide(w, from, run.key, owner, &to, &vlan)) {
+	case TO_GUEST:
+		done = output_run(w, to, b, &run);
+		break;
+	case TO_UPLINK:
+		done = run_to_uplink(w, from, vlan, b, &run);
+		break;
+	case TO_ALL:
+		run.end = i;
+		done = flood_run(w, from, b, run);
+		break;
+	case TO_SENDER:
+		done = drop_run(w, from, b, &run, TX_DROP_TO_SELF);
+		break;
+	default:
+		done = drop_run(w, from, b, &run, TX_DROP_NO_DESTINATION);
+		break;
+	}
+	run.end = BURST_VIEWS;
+	*wait = in_run(b, (uint16_t)(i + done), &run);
+	return done;
+}
+
+/* Count a frame that was dropped because of its source. Returns that it is done with. */
+static uint16_t
+drop_source(struct worker *w, const struct guest *g, int error)
+{
+	enum tx_drop why = error == -EINVAL ? TX_DROP_SOURCE_INVALID
+		: error == -EAGAIN ? TX_DROP_NIC_REFUSED : TX_DROP_MAC_TAKEN;
+
+	w->counters.guest[g->id].tx_drop[why]++;
+	return 1;
+}
+
+uint16_t
+forward_from_guest(struct worker *w, struct guest *from, struct burst *b)
+{
+	uint16_t i = 0;
+	bool wait = false;
+	int ret;
+
+	if (unlikely(guest_must_learn(from))) {
+		struct rte_ether_hdr header;
+
+		memcpy(&header, b->data[0], sizeof(header));
+		ret = guests_learn(w->sw->guests, from, &header.src_addr);
+		if (ret < 0)
+			return ret == -EINPROGRESS ? 0 : drop_source(w, from, ret);
+	}
+	while (i < b->n && !wait) {
+		i = (uint16_t)(i + forward_run(w, from, b, i, &wait));
+		gather(b, (uint16_t)(i + GATHER_AHEAD));
+	}
+	return i;
 }
 
 /* Whom a frame from the NIC is for. On NULL, why not is in *why. */
 static struct guest *
 guest_of(struct worker *w, const struct rte_mbuf *m, uint16_t pool_guest, enum uplink_drop *why)
 {
+	bool multicast;
 	struct guest *g;
 	uint16_t tci;
 
-	if (is_runt(m)) {
-		*why = UPLINK_DROP_RUNT;
+	*why = UPLINK_DROP_RUNT;
+	if (rte_pktmbuf_data_len(m) < sizeof(struct rte_ether_hdr))
 		return NULL;
-	}
-	if (!vlan_of_received(m, &tci) || (tci & VLAN_VID_MASK) == 0) {
-		*why = UPLINK_DROP_UNTAGGED;
+	*why = UPLINK_DROP_UNTAGGED;
+	if (!vlan_of_received(m, &tci) || (tci & VLAN_VID_MASK) == 0)
 		return NULL;
-	}
 	/* Below VLAN_TAG_BASE this wraps to an id that no guest has. */
-	g = guests_find(w->sw->guests, (uint16_t)((tci & VLAN_VID_MASK) - VLAN_TAG_BASE));
-	if (g == NULL) {
-		*why = UPLINK_DROP_NO_GUEST;
+	g = guests_get(w->sw->guests, (uint16_t)((tci & VLAN_VID_MASK) - VLAN_TAG_BASE));
+	multicast = rte_is_multicast_ether_addr(&ether(m)->dst_addr);
+	*why = UPLINK_DROP_NO_GUEST;
+	if (g == NULL || (!multicast && !guest_is_registered(g)))
 		return NULL;
-	}
-	if (!rte_is_multicast_ether_addr(&ether(m)->dst_addr) &&
-			fdb_key(&ether(m)->dst_addr) != g->mac) {
-		*why = UPLINK_DROP_WRONG_MAC;
+	*why = UPLINK_DROP_WRONG_MAC;
+	if (!multicast && fdb_key(&ether(m)->dst_addr) != g->mac)
 		return NULL;
-	}
-	if (pool_guest < GUEST_MAX && g->id != pool_guest) {
-		*why = UPLINK_DROP_WRONG_POOL;
+	*why = UPLINK_DROP_WRONG_POOL;
+	if (pool_guest < GUEST_MAX && g->id != pool_guest)
 		return NULL;
-	}
-	if (w->sw->uplink->loopback && fdb_key(&ether(m)->src_addr) == g->mac) {
-		*why = UPLINK_DROP_OWN;
+	*why = UPLINK_DROP_OWN;
+	if (w->sw->uplink->loopback && guest_is_registered(g) &&
+			fdb_key(&ether(m)->src_addr) == g->mac)
 		return NULL;
-	}
 	return g;
 }
 
@@ -272,36 +344,59 @@ set_tag(const struct worker *w, struct rte_mbuf **m)
 	return vlan_insert(m, (*m)->vlan_tci, false);
 }
 
+/* Whom a frame from the NIC is for, after it was made ready; NULL: it is for nobody, and was counted. */
+static struct guest *
+accept_from_uplink(struct worker *w, struct rte_mbuf **m, uint16_t pool_guest)
+{
+	struct port_link *link = &w->sw->uplink->link;
+	enum uplink_drop why;
+	struct guest *g = guest_of(w, *m, pool_guest, &why);
+
+	if (g != NULL && unlikely(set_tag(w, m) < 0)) {
+		g = NULL;
+		why = UPLINK_DROP_NO_ROOM;
+	}
+	/* Packet sockets: what the kernel has left to a card is left to nobody. */
+	if (g != NULL && link->if_index > 0 && unlikely(received_finish(*m) < 0)) {
+		__atomic_store_n(&link->cut_seen, true, __ATOMIC_RELAXED);
+		g = NULL;
+		why = UPLINK_DROP_CUT;
+	}
+	if (g == NULL) {
+		w->counters.uplink.rx_drop[why]++;
+		return NULL;
+	}
+	(*m)->port = FROM_UPLINK;
+	/* Flags of the receive side mean something else on the way out. */
+	(*m)->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
+	return g;
+}
+
 void
 forward_from_uplink(struct worker *w, uint16_t pool_guest, struct rte_mbuf **frames, uint16_t n)
 {
-	struct uplink_counters *count = &w->counters.uplink;
-	struct port_link *link = &w->sw->uplink->link;
-	enum uplink_drop why = UPLINK_DROP_NO_GUEST;
-	struct guest *g;
-	uint16_t i;
+	struct guest *to[BURST_MAX], *g;
+	struct run run = { .sender = FROM_UPLINK, .vring = RINGS_MAX };
+	struct burst b;
+	uint16_t i, good = 0;
 
-	count->rx += n;
+	w->counters.uplink.rx += n;
 	for (i = 0; i < n; i++) {
-		g = guest_of(w, frames[i], pool_guest, &why);
-		if (g != NULL && unlikely(set_tag(w, &frames[i]) < 0)) {
-			g = NULL;
-			why = UPLINK_DROP_NO_ROOM;
-		}
-		/* Packet sockets: what the kernel has left to a card is left to nobody. */
-		if (g != NULL && link->if_index > 0 && unlikely(received_finish(frames[i]) < 0)) {
-			__atomic_store_n(&link->cut_seen, true, __ATOMIC_RELAXED);
-			g = NULL;
-			why = UPLINK_DROP_CUT;
-		}
+		g = accept_from_uplink(w, &frames[i], pool_guest);
 		if (g == NULL) {
-			count->rx_drop[why]++;
 			rte_pktmbuf_free(frames[i]);
 			continue;
 		}
-		frames[i]->port = FROM_UPLINK;
-		/* Flags of the receive side mean something else on the way out. */
-		frames[i]->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
-		output_to_guest(w, g, frames[i]);
+		to[good] = g;
+		frames[good++] = frames[i];
 	}
+	burst_of_mbufs(&b, frames, good);
+	for (; run.first < good; run.first = run.end) {
+		for (run.end = run.first; run.end < good && to[run.end] == to[run.first]; run.end++)
+			;
+		output_run(w, to[run.first], &b, &run);
+	}
+	deliver_finish(&b, 0);
+	for (i = 0; i < good; i++)
+		rte_pktmbuf_free(frames[i]);
 }

@@ -13,9 +13,6 @@
 /* Some drivers do not start without a receive queue. It is never polled, so it is short. */
 #define RXD 64
 
-/* The longest frame of a guest: what --tso lets through. */
-#define FRAME_MAX 65535
-
 int
 mirror_open(struct mirror *mirror, const struct config *cfg)
 {
@@ -138,21 +135,21 @@ send_copies(struct mirror *mirror, struct rte_mbuf **copy, uint16_t n)
 	return sent;
 }
 
-void
-mirror_frames(struct mirror *mirror, struct rte_mbuf **frames, uint16_t n)
+/* Copies of at most BURST_MAX frames. */
+static void
+mirror_some(struct mirror *mirror, struct burst *b, uint16_t first, uint16_t n)
 {
 	uint32_t longest = __atomic_load_n(&mirror->link.frame_max, __ATOMIC_RELAXED);
-	struct rte_mbuf *copy[BURST_MAX];
+	struct rte_mbuf *copy[BURST_MAX], *m;
 	uint16_t i, copies = 0;
 
 	for (i = 0; i < n && longest > 0; i++) {
-		uint32_t most = longest + (vlan_in_frame(frames[i]) ? RTE_VLAN_HLEN : 0);
-		struct rte_mbuf *m = rte_pktmbuf_copy(frames[i], mirror->pool, 0,
-			RTE_MIN(most, mirror->longest));
-
+		m = burst_copy(b, (uint16_t)(first + i), mirror->pool,
+			RTE_MIN(longest + RTE_VLAN_HLEN, mirror->longest));
 		if (m == NULL)
 			continue;
-		m->ol_flags = 0; /* as it is, unfinished checksums and all */
+		if (!vlan_in_frame(m) && m->pkt_len > longest)
+			rte_pktmbuf_trim(m, (uint16_t)(m->pkt_len - longest));
 		if (port_fit(&mirror->link, longest, m) < 0)
 			rte_pktmbuf_free(m);
 		else
@@ -163,4 +160,24 @@ mirror_frames(struct mirror *mirror, struct rte_mbuf **frames, uint16_t n)
 	mirror->sent += copies;
 	mirror->lost += (uint64_t)(n - copies);
 	rte_spinlock_unlock(&mirror->lock);
+}
+
+void
+mirror_views(struct mirror *mirror, struct burst *b, uint16_t first, uint16_t n)
+{
+	uint16_t part;
+
+	for (; n > 0; n = (uint16_t)(n - part), first = (uint16_t)(first + part)) {
+		part = RTE_MIN(n, (uint16_t)BURST_MAX);
+		mirror_some(mirror, b, first, part);
+	}
+}
+
+void
+mirror_mbuf(struct mirror *mirror, struct rte_mbuf *m)
+{
+	struct burst b;
+
+	burst_of_mbufs(&b, &m, 1);
+	mirror_some(mirror, &b, 0, 1);
 }

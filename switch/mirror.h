@@ -10,9 +10,8 @@
  * net_pcap that writes a file. Frames leave by it and none come in. Which guest is mirrored is
  * said while the switch runs, by telemetry (guests_mirror()).
  *
- * What is copied is an mbuf on its way, so the frames of that guest, and of no other, take the
- * ordinary path for the time (DIRECT_BAR_MIRRORED). A frame is copied as the guest gave it, before
- * anything is decided about it, or as the guest took it; one that it did not take is not there.
+ * A frame is copied as the guest gave it, when it is done with, or as the guest took it; one that it did
+ * not take is not there.
  *
  * All workers share one transmit queue under a lock: who watches has the time.
  */
@@ -24,6 +23,7 @@
 #include <rte_spinlock.h>
 
 #include "main.h"
+#include "switch/burst.h"
 #include "uplink/buffers.h"
 #include "uplink/link.h"
 
@@ -96,12 +96,21 @@ mirror_link_fd(const struct mirror *mirror)
 uint32_t mirror_close(struct mirror *mirror);
 
 /**
- * Copy frames of the mirrored guest to the port. Worker.
+ * Copy frames of the mirrored guest to the port. Called by a worker.
  *
  * @param mirror the mirror port, present
- * @param frames what the guest sent or took; untouched
- * @param n number of frames, at most BURST_MAX
+ * @param b burst of what the guest sent or took
+ * @param first the first frame
+ * @param n number of frames
  */
-void mirror_frames(struct mirror *mirror, struct rte_mbuf **frames, uint16_t n);
+void mirror_views(struct mirror *mirror, struct burst *b, uint16_t first, uint16_t n);
+
+/**
+ * The same for one frame in an mbuf. Called by a worker.
+ *
+ * @param mirror the mirror port, present
+ * @param m the frame; untouched
+ */
+void mirror_mbuf(struct mirror *mirror, struct rte_mbuf *m);
 
 #endif /* SWITCH_MIRROR_H */

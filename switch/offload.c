@@ -54,6 +54,23 @@ finish_by_field(struct rte_mbuf *m, uint32_t l4_off, bool udp)
 	return 0;
 }
 
+/* The same for a protocol that only the header of virtio-net tells of. */
+static int
+finish_by_header(struct rte_mbuf *m, const struct virtio_net_hdr *header)
+{
+	uint32_t field = (uint32_t)header->csum_start + header->csum_offset;
+	uint8_t bytes[sizeof(uint16_t)];
+	uint16_t sum;
+
+	if (field + sizeof(sum) > rte_pktmbuf_pkt_len(m))
+		return -EINVAL;
+	sum = (uint16_t)~checksum_fold(checksum_sum(m, header->csum_start, UINT32_MAX));
+	memcpy(bytes, &sum, sizeof(sum));
+	*byte_at(m, field) = bytes[0];
+	*byte_at(m, field + 1) = bytes[1];
+	return 0;
+}
+
 /* Whether nothing stands between the fixed header of IP and that of TCP or UDP. */
 static bool
 is_plain(uint32_t ptype, const struct rte_net_hdr_lens *lens)
@@ -115,6 +132,53 @@ offload_accept(struct rte_mbuf *m)
 	m->l3_len = lens.l3_len;
 	m->l4_len = lens.l4_len;
 	return 0;
+}
+
+int
+offload_read_header(struct rte_mbuf *m, const struct virtio_net_hdr *header)
+{
+	uint8_t type = header->gso_type & (uint8_t)~VIRTIO_NET_HDR_GSO_ECN;
+	struct rte_net_hdr_lens lens = { 0 };
+	uint32_t l4;
+
+	if (type != VIRTIO_NET_HDR_GSO_NONE) {
+		if ((type != VIRTIO_NET_HDR_GSO_TCPV4 && type != VIRTIO_NET_HDR_GSO_TCPV6) ||
+				header->gso_size == 0)
+			return -EINVAL;
+		m->ol_flags |= RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_NONE;
+		m->tso_segsz = header->gso_size;
+		return offload_accept(m);
+	}
+	if (!(header->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
+		return 0;
+	l4 = rte_net_get_ptype(m, &lens, RTE_PTYPE_ALL_MASK) & RTE_PTYPE_L4_MASK;
+	if ((l4 != RTE_PTYPE_L4_TCP && l4 != RTE_PTYPE_L4_UDP) ||
+			header->csum_start > (uint32_t)lens.l2_len + lens.l3_len)
+		return finish_by_header(m, header);
+	m->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_NONE;
+	return offload_accept(m);
+}
+
+void
+offload_write_header(struct rte_mbuf *m, struct virtio_net_hdr *header)
+{
+	bool udp = (m->ol_flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_UDP_CKSUM;
+	struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(m, struct rte_ipv4_hdr *, m->l2_len);
+
+	*header = (struct virtio_net_hdr){ .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.csum_start = (uint16_t)(m->l2_len + m->l3_len),
+		.csum_offset = (uint16_t)field_offset(udp) };
+	if (m->ol_flags & RTE_MBUF_F_TX_TCP_SEG) {
+		header->gso_type = VIRTIO_NET_HDR_GSO_TCPV4;
+		header->gso_size = m->tso_segsz;
+		header->hdr_len = (uint16_t)(m->l2_len + m->l3_len + m->l4_len);
+	}
+	/* The pseudo-header: some senders leave something else in the field. */
+	rte_net_intel_cksum_prepare(m);
+	if (m->ol_flags & RTE_MBUF_F_TX_IP_CKSUM) {
+		ip->hdr_checksum = 0;
+		ip->hdr_checksum = rte_ipv4_cksum(ip);
+	}
 }
 
 int

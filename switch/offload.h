@@ -7,12 +7,12 @@
  * Frames that a guest left unfinished: partial checksums and unsegmented TCP.
  *
  * A guest that negotiated VIRTIO_NET_F_CSUM may send frames whose TCP or UDP checksum is yet to
- * be filled in, and with HOST_TSO4 TCP frames of up to 64 KiB. librte_vhost marks them on the way
- * in. offload_accept() turns its marks into the transmit flags that both NICs and librte_vhost's
- * way out understand. Where the frame goes decides who finishes it: a NIC or a guest that said it
+ * be filled in, and with HOST_TSO4 TCP frames of up to 64 KiB. Their virtio-net headers say so.
+ * offload_read_header() turns that into the transmit flags that NICs understand, and
+ * offload_write_header() turns those into the header that a guest understands. Where the frame goes decides who finishes it: a NIC or a guest that said it
  * can, or else this program, in software. A frame that nobody finishes is one that the
  * receiver throws away: ping would work, and TCP stall. A checksum after extension headers of IPv6
- * or options of IPv4 is finished at once, wherever the frame goes: NICs' drivers and librte_vhost
+ * or options of IPv4 is finished at once, wherever the frame goes: NICs' drivers
  * know the fixed header alone.
  *
  * Worker functions.
@@ -24,12 +24,13 @@
 #include <rte_mbuf.h>
 
 #include "main.h"
+#include "virtio_net_defs.h"
 
 /** The flags of a frame that somebody has to finish. */
 #define OFFLOAD_FLAGS                                                                              \
 	(RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)
 
-/** What comes with librte_vhost's compliant offload flags when a guest left something to do. */
+/** Marks of a frame for which a guest left something to do; those of a NIC's receive side. */
 #define OFFLOAD_RX_FLAGS (RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_NONE)
 _Static_assert((RTE_MBUF_F_RX_L4_CKSUM_MASK & RTE_MBUF_F_RX_L4_CKSUM_NONE) ==
 	RTE_MBUF_F_RX_L4_CKSUM_MASK, "RX_L4_CKSUM_NONE is both bits of the mask");
@@ -57,6 +58,24 @@ _Static_assert((RTE_MBUF_F_RX_L4_CKSUM_MASK & RTE_MBUF_F_RX_L4_CKSUM_NONE) ==
  * @return 0, or -EINVAL when it is none that can be finished: drop it
  */
 int offload_accept(struct rte_mbuf *m);
+
+/**
+ * Read what a guest asks for. A checksum of a protocol that is neither TCP nor UDP is finished at once, by
+ * the rule of the header (VIRTIO 1.1, 5.1.6.2).
+ *
+ * @param m the frame, without flags
+ * @param header its virtio-net header
+ * @return 0, or -EINVAL when it cannot be finished: drop it
+ */
+int offload_read_header(struct rte_mbuf *m, const struct virtio_net_hdr *header);
+
+/**
+ * Write what is left to do for a guest that can do it. The checksum field becomes what the guest expects.
+ *
+ * @param m a frame with OFFLOAD_FLAGS, held by the caller alone
+ * @param[out] header the virtio-net header
+ */
+void offload_write_header(struct rte_mbuf *m, struct virtio_net_hdr *header);
 
 /**
  * Is it too much for a destination?

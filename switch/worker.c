@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+
 #include <rte_arp.h>
 #include <rte_branch_prediction.h>
 #include <rte_cycles.h>
 #include <rte_rcu_qsbr.h>
 
-#include "switch/direct.h"
+#include "switch/deliver.h"
+#include "switch/forward.h"
 #include "switch/worker.h"
 
 /*
- * Empty the batches before the end of the round: behind a burst of n that was not full, and when
+ * Empty the batches before the end of the round: after a burst of n that was short, and when
  * unsegmented TCP (up to 32 mbufs a frame) fills them.
  */
 static void
@@ -19,72 +22,81 @@ flush_early(struct worker *w, uint16_t n)
 }
 
 /*
- * Take frames that a guest sends, by librte_vhost: it waits for no lock here. Returns how many, at
- * most BURST_MAX.
+ * Send a RARP request for a guest that has moved here, so that switches on the way learn where it is. It counts
+ * as a frame of the guest.
  */
-static uint16_t
-dequeue(struct worker *w, struct guest *g, uint16_t ring, struct rte_mbuf **frames)
-{
-	uint16_t vring = (uint16_t)(2 * ring + 1), n;
-	int most;
-
-	direct_enter(&w->section);
-	most = direct_lend(g->direct, g->vid, vring);
-	if (unlikely(most <= 0)) {
-		if (most < 0)
-			direct_switch_off(w, g, GUEST_REPORT_BROKEN_TRANSMIT);
-		return 0;
-	}
-	if (unlikely(!g->registered)) /* a frame of it may have to wait */
-		most = 1;
-	n = rte_vhost_dequeue_burst(g->vid, vring, w->sw->pool, frames, (uint16_t)most);
-	direct_return(g->direct, g->vid, vring, &w->section);
-	return n;
-}
-
-/* Send a RARP request for a guest that has moved here, so that switches on the way learn where it is. */
 static void
-announce(struct worker *w, struct guest *g)
+announce(struct worker *w, struct guest *g, uint64_t key)
 {
-	uint64_t key = __atomic_exchange_n(&g->rings->announce, 0, __ATOMIC_ACQUIRE);
-	struct rte_ether_addr mac;
+	struct rte_ether_hdr header = { 0 };
 	struct rte_mbuf *m;
 
-	fdb_key_to_mac(key, &mac);
-	m = rte_net_make_rarp_packet(w->sw->pool, &mac);
+	fdb_key_to_mac(key, &header.src_addr);
+	if (guest_must_learn(g) && guests_learn(w->sw->guests, g, &header.src_addr) == -EINPROGRESS)
+		return; /* until then */
+	__atomic_compare_exchange_n(&g->device->announce, &key, 0, false, __ATOMIC_RELAXED,
+		__ATOMIC_RELAXED);
+	if (!guest_is_registered(g))
+		return;
+	m = rte_net_make_rarp_packet(w->sw->pool, &header.src_addr);
 	if (m == NULL) {
 		w->counters.guest[g->id].tx_drop[TX_DROP_NO_MBUF]++;
 		return;
 	}
 	if (guest_is_mirrored(g))
-		mirror_frames(w->sw->mirror, &m, 1);
-	forward_from_guest(w, g, &m, 1);
+		mirror_mbuf(w->sw->mirror, m);
+	forward_mbuf(w, g, m);
+}
+
+/* The first frame of a virtqueue is not good: it is dropped, or its guest is disabled. Returns frames done. */
+static uint16_t
+drop_first(struct worker *w, struct guest *g, enum vring_status status)
+{
+	if (status == VRING_BROKEN)
+		guests_disable(w->sw->guests, g, GUEST_REPORT_BROKEN_TRANSMIT);
+	if (status != VRING_RUNT && status != VRING_TOO_LONG)
+		return 0;
+	w->counters.guest[g->id].tx_drop[status == VRING_RUNT ? TX_DROP_RUNT : TX_DROP_TOO_LONG]++;
+	return 1;
+}
+
+/* Switch a burst of a transmit virtqueue. Returns how many frames were moved. */
+static uint16_t
+poll_vring(struct worker *w, struct guest *g, uint16_t pair)
+{
+	struct virtqueue *vq = &g->device->vq[VRING_TX(pair)];
+	struct burst b;
+	uint16_t done;
+
+	burst_of_vring(&b, g->device, vq);
+	if (b.n == 0 && likely(b.status == VRING_OK || b.status == VRING_EMPTY))
+		return 0;
+	done = likely(b.n > 0) ? forward_from_guest(w, g, &b) : drop_first(w, g, b.status);
+	if (unlikely(guest_is_mirrored(g)) && b.n > 0)
+		mirror_views(w->sw->mirror, &b, 0, done);
+	deliver_finish(&b, done);
+	if (w->n_dirty > 0 || w->to_uplink.n > 0)
+		flush_early(w, done);
+	return done;
 }
 
 static uint32_t
 poll_guest(struct worker *w, struct guest *g)
 {
-	struct rte_mbuf *frames[BURST_MAX];
+	struct device *d = g->device;
 	uint32_t moved = 0;
-	bool ordinary;
-	uint16_t ring, n;
+	uint64_t key;
+	uint16_t pair;
 
-	if (unlikely(g->first != NULL) && !forward_first(w, g))
+	if (device_is_paused(d) || device_is_disabled(d) || unlikely(guest_must_wait(g)))
 		return 0;
-	if (unlikely(__atomic_load_n(&g->rings->announce, __ATOMIC_RELAXED) != 0))
-		announce(w, g);
-	FOREACH_RING(ring, g->rings->tx) {
-		moved += direct_poll(w, g, ring, &ordinary);
-		if (!ordinary || unlikely(w->held_back[g->id]))
-			continue;
-		n = dequeue(w, g, ring, frames);
-		if (n == 0)
-			continue;
-		if (guest_is_mirrored(g))
-			mirror_frames(w->sw->mirror, frames, n);
-		forward_from_guest(w, g, frames, n);
-		flush_early(w, n);
-		moved += n;
+	key = __atomic_load_n(&d->announce, __ATOMIC_RELAXED);
+	if (unlikely(key != 0))
+		announce(w, g, key);
+	FOREACH_PAIR(pair, d->tx) {
+		if (unlikely(guest_must_wait(g)))
+			break;
+		moved += poll_vring(w, g, pair);
 	}
 	return moved;
 }
@@ -144,7 +156,6 @@ work_round(struct worker *w)
 		moved += poll_queues(w, next_pf_queue(w), GUEST_MAX);
 	}
 	output_flush(w);
-	direct_pass(&w->section);
 	return moved;
 }
 
@@ -168,10 +179,9 @@ worker_run(void *arg)
 	struct switch_ctx *sw = w->sw;
 	uint64_t began;
 
-	w->patience = sw->cfg->rx_retry * (uint64_t)sw->cfg->rx_retry_num *
+	w->retry_timeout = sw->cfg->rx_retry * (uint64_t)sw->cfg->rx_retry_num *
 		sw->cfg->rx_retry_delay * rte_get_tsc_hz() / US_PER_S;
-	w->pause_patience = RTE_MAX(PAUSE_MAX_MS * rte_get_tsc_hz() / MS_PER_S, w->patience);
-	w->section = (struct direct_section){ .qsbr = sw->sections, .worker = w->index };
+	w->pause_timeout = RTE_MAX(PAUSE_MAX_MS * rte_get_tsc_hz() / MS_PER_S, w->retry_timeout);
 	rte_rcu_qsbr_thread_online(sw->qsbr, w->index);
 	began = rte_rdtsc();
 	while (likely(!__atomic_load_n(&sw->stop, __ATOMIC_RELAXED))) {
@@ -179,7 +189,6 @@ worker_run(void *arg)
 		rte_rcu_qsbr_quiescent(sw->qsbr, w->index);
 	}
 	output_drop_all(w);
-	direct_leave(&w->section);
 	notify_end();
 	rte_rcu_qsbr_thread_offline(sw->qsbr, w->index);
 	return 0;

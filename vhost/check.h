@@ -21,10 +21,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "guest/guest.h"
-#include "guest/vhost_user.h"
-
-#define RINGS_MAX (2 * QUEUE_PAIR_MAX)
+#include "vhost/vhost_user.h"
+#include "vhost/vring.h"
 
 /**
  * Entries of all rings of a connection. librte_vhost keeps 48 bytes for each (shadow_used_split or

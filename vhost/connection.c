@@ -269,7 +269,7 @@ handle_message(struct connection *c)
 		disable_next(c);
 		break;
 	default:
-		if (c->device != DEVICE_NONE) {
+		if (c->has_device != DEVICE_NONE) {
 			pass_on(c);
 			break;
 		}
@@ -489,7 +489,7 @@ note_closed(struct fds_batch *batch)
 void
 connection_advance(struct connection *c)
 {
-	int device = __atomic_load_n(&c->device, __ATOMIC_ACQUIRE);
+	int device = __atomic_load_n(&c->has_device, __ATOMIC_ACQUIRE);
 
 	note_closed(&c->arrived);
 	note_closed(&c->dropped);

@@ -23,11 +23,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "guest/guest.h"
-#include "guest/vhost_user.h"
+#include "main.h"
+#include "vhost/vhost_user.h"
 #include "vhost/check.h"
 #include "vhost/fds.h"
 #include "vhost/memory.h"
+#include "vhost/vring.h"
 
 /**
  * Connections open at once: twice as many as there can be guests, since a front end that starts
@@ -96,10 +97,10 @@ struct connection {
 	struct negotiated negotiated;
 
 	int vid;     /**< written by librte_vhost's thread before device */
-	int device;  /**< enum device_state, atomic */
+	int has_device; /**< enum device_state, atomic */
 	int was_guest; /**< atomic, set by librte_vhost's thread */
-	bool busy;   /**< librte_vhost's thread: it has a message in hand, or failed to carry it out */
 	struct memory_files files;
+	struct device device;	   /**< from DEVICE_THERE to DEVICE_GONE */
 };
 
 /**

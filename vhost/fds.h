@@ -20,7 +20,7 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
-#include "guest/vhost_user.h"
+#include "vhost/vhost_user.h"
 
 /** Most descriptors of a message: one for each region of a memory table. */
 #define FDS_MAX VHOST_USER_REGIONS_MAX

@@ -16,7 +16,6 @@
 #include "log/log.h"
 #include "vhost/connection.h"
 #include "vhost/memory.h"
-#include "vhost/relay.h"
 
 /* A line of /proc/self/maps: START-END PERMS OFFSET MAJOR:MINOR INODE PATH (proc(5)). */
 enum { START, END, PERMS, OFFSET, MAJOR, MINOR, INODE, FIELDS };
@@ -28,6 +27,9 @@ struct maps_line {
 
 /* For a handler when there is no descriptor left to open it by. */
 static int maps_fd = -1;
+
+/* Whom it tells; a handler has no other way to know. */
+static int control_fd = -1;
 
 /* What follows is called by the handler: only what is safe there (signal-safety(7)). */
 
@@ -111,22 +113,19 @@ has_file(const struct memory_files *files, const struct maps_line *m)
 }
 
 static void
-switch_off(struct memory_files *files)
+disable(struct device *d)
 {
-	bool *off = __atomic_load_n(&files->off, __ATOMIC_ACQUIRE);
 	uint64_t one = 1;
 	ssize_t ignored;
 
-	__atomic_store_n(&files->gone, true, __ATOMIC_RELEASE);
-	if (off == NULL)
-		return;
-	__atomic_store_n(off, true, __ATOMIC_RELEASE);
-	ignored = write(files->wake_fd, &one, sizeof(one));
+	__atomic_store_n(&d->memory_gone, true, __ATOMIC_RELEASE);
+	__atomic_store_n(&d->disabled, true, __ATOMIC_RELEASE);
+	ignored = write(control_fd, &one, sizeof(one));
 	RTE_SET_USED(ignored);
 }
 
 /*
- * Put empty memory in the place of a front end's, and switch off all guests that the file belongs to:
+ * Put empty memory in the place of a front end's, and disable all devices that the file belongs to:
  * a VM with two devices has the same memory for both. Returns false when it is nobody's.
  */
 static bool
@@ -148,7 +147,7 @@ replace_memory(uint64_t address)
 		return false;
 	for (i = 0; i < CONNECTION_PLACES; i++) {
 		if (has_file(&connection_at(i)->files, &m))
-			switch_off(&connection_at(i)->files);
+			disable(&connection_at(i)->device);
 	}
 	return true;
 }
@@ -226,17 +225,9 @@ memory_settle(struct memory_files *files, int vid)
 }
 
 void
-memory_report(int vid, bool *off, int wake_fd)
+memory_wake(int wake_fd)
 {
-	struct connection *c = relay_find(vid);
-
-	if (c == NULL)
-		return;
-	c->files.wake_fd = wake_fd;
-	__atomic_store_n(&c->files.off, off, __ATOMIC_RELEASE);
-	/* It may have gone before there was a guest. */
-	if (off != NULL && memory_is_gone(vid))
-		switch_off(&c->files);
+	control_fd = wake_fd;
 }
 
 void
@@ -249,14 +240,4 @@ memory_forget(struct memory_files *files)
 	memory_expect_table(files, NULL, 0);
 	set_file(&files->log[0], -1);
 	set_file(&files->log[1], -1);
-	__atomic_store_n(&files->off, NULL, __ATOMIC_RELEASE);
-	__atomic_store_n(&files->gone, false, __ATOMIC_RELEASE);
-}
-
-bool
-memory_is_gone(int vid)
-{
-	const struct connection *c = relay_find(vid);
-
-	return c != NULL && __atomic_load_n(&c->files.gone, __ATOMIC_ACQUIRE);
 }

@@ -9,20 +9,20 @@
  * The memory of a guest is a file that its front end has open as well. When that truncates the file, or
  * its file system has no room for one more page, whoever touches what is missing gets SIGBUS, which would
  * end the switch and all other guests with it. Instead the handler puts empty memory in the place of the
- * guest's, sees to it that the guest is switched off, and lets the thread go on. Any other SIGBUS
+ * guest's, disables the guest's device, and lets the thread go on. Any other SIGBUS
  * ends the program as ever.
  *
  * The handler runs in whichever thread touched the memory: a worker, or librte_vhost's thread. It knows the
  * files that front ends gave, by device and inode, which are noted before librte_vhost gets a
  * message. What is mapped, and where, it asks the kernel at that moment: no table of addresses can be
  * behind, and nothing but the mapping that was touched is ever replaced. While a thread is at a
- * guest's memory nobody unmaps it (guest/direct.h), so the mapping stays the same meanwhile.
+ * guest's memory nobody unmaps it (vhost/vring.h), so the mapping stays the same meanwhile.
  */
 
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "guest/vhost_user.h"
+#include "vhost/vhost_user.h"
 
 /** A file that is or may be mapped; inode 0: none. */
 struct memory_file {
@@ -35,9 +35,6 @@ struct memory_files {
 	struct memory_file table[VHOST_USER_REGIONS_MAX];  /**< of the memory table in use */
 	struct memory_file coming[VHOST_USER_REGIONS_MAX]; /**< of one that is under way */
 	struct memory_file log[2];			   /**< of the dirty log, and of the one before */
-	bool *off;   /**< atomic; set by the handler when the memory is gone, NULL: no guest */
-	int wake_fd; /**< written before off; eventfd that the handler then writes to */
-	bool gone;   /**< atomic */
 };
 
 /**
@@ -73,13 +70,11 @@ void memory_expect_log(struct memory_files *files, int fd);
 void memory_settle(struct memory_files *files, int vid);
 
 /**
- * Say what is to become of a guest. librte_vhost's thread.
+ * Say who is to know when a guest's memory is gone. Main thread, before there are connections.
  *
- * @param vid librte_vhost's handle
- * @param off set by the handler when the memory is gone; NULL: no such guest any more
- * @param wake_fd eventfd that the handler then writes to
+ * @param wake_fd eventfd that the handler writes to then
  */
-void memory_report(int vid, bool *off, int wake_fd);
+void memory_wake(int wake_fd);
 
 /**
  * Forget the files of a connection, when nothing of it is mapped any more. The relay's thread.
@@ -87,12 +82,5 @@ void memory_report(int vid, bool *off, int wake_fd);
  * @param files of the connection
  */
 void memory_forget(struct memory_files *files);
-
-/**
- * Whether memory of a front end has gone. Any thread, while the guest is there.
- *
- * @param vid librte_vhost's handle
- */
-bool memory_is_gone(int vid);
 
 #endif /* VHOST_MEMORY_H */

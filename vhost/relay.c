@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <rte_common.h>
+#include <rte_vhost.h>
 
 #include "main.h"
 #include "process/process.h"
@@ -116,7 +117,7 @@ become_pending(struct connection *c)
 	first = relay.pending == NULL;
 	if (first) {
 		relay.pending = c;
-		__atomic_store_n(&c->device, DEVICE_PENDING, __ATOMIC_RELEASE);
+		__atomic_store_n(&c->has_device, DEVICE_PENDING, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&relay.mutex);
 	return first;
@@ -131,7 +132,7 @@ relay_give_up_device(struct connection *c)
 	pending = relay.pending == c;
 	if (pending) {
 		relay.pending = NULL;
-		__atomic_store_n(&c->device, DEVICE_GONE, __ATOMIC_RELEASE);
+		__atomic_store_n(&c->has_device, DEVICE_GONE, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&relay.mutex);
 	if (pending)
@@ -161,7 +162,7 @@ relay_need_device(struct connection *c)
 }
 
 struct connection *
-relay_claim(int vid)
+relay_claim(int vid, struct rte_rcu_qsbr *rcu)
 {
 	struct connection *c;
 
@@ -171,7 +172,8 @@ relay_claim(int vid)
 	if (c != NULL) {
 		relay.of_vid[vid] = c;
 		c->vid = vid;
-		__atomic_store_n(&c->device, DEVICE_THERE, __ATOMIC_RELEASE);
+		device_open(&c->device, vid, c->socket->path, rcu);
+		__atomic_store_n(&c->has_device, DEVICE_THERE, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&relay.mutex);
 	wake();
@@ -187,7 +189,7 @@ relay_release(int vid)
 	c = relay.of_vid[vid];
 	relay.of_vid[vid] = NULL;
 	if (c != NULL)
-		__atomic_store_n(&c->device, DEVICE_GONE, __ATOMIC_RELEASE);
+		__atomic_store_n(&c->has_device, DEVICE_GONE, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&relay.mutex);
 	wake();
 }
@@ -341,7 +343,7 @@ advance_all(void)
 	/* One device at a time: the next one's turn. */
 	for (i = 0; i < CONNECTION_PLACES; i++) {
 		c = connection_at(i);
-		if (c->state == CONNECTION_AWAITS_DEVICE && c->device == DEVICE_NONE)
+		if (c->state == CONNECTION_AWAITS_DEVICE && c->has_device == DEVICE_NONE)
 			relay_need_device(c);
 	}
 }
@@ -454,7 +456,7 @@ relay_close(void)
 		c = connection_at(i);
 		if (c->state == CONNECTION_FREE)
 			continue;
-		__atomic_store_n(&c->device, DEVICE_GONE, __ATOMIC_RELEASE);
+		__atomic_store_n(&c->has_device, DEVICE_GONE, __ATOMIC_RELEASE);
 		c->logged = true;
 		connection_end(c);
 	}

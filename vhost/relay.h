@@ -36,9 +36,10 @@ void relay_close(void);
  * librte_vhost has accepted the relay's connection. Its thread.
  *
  * @param vid its handle
+ * @param rcu in which workers report quiescent states
  * @return the connection that it is for, or NULL when there is none
  */
-struct connection *relay_claim(int vid);
+struct connection *relay_claim(int vid, struct rte_rcu_qsbr *rcu);
 
 /**
  * A device was forgotten. librte_vhost's thread.

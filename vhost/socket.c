@@ -10,7 +10,9 @@
 
 #include <linux/virtio_net.h>
 
-#include "guest/vhost_user.h"
+#include <rte_vhost.h>
+
+#include "vhost/vhost_user.h"
 #include "vhost/check.h"
 #include "vhost/connection.h"
 #include "vhost/memory.h"
@@ -22,7 +24,7 @@
 /* Connections that may wait until the relay comes to them; librte_vhost's number (MAX_VIRTIO_BACKLOG). */
 #define BACKLOG 128
 
-static struct guests *guests_of_sockets;
+static const struct port_ops *port_ops;
 static struct vhost_socket sockets[SOCKET_MAX + 1];
 static struct stat made[SOCKET_MAX + 1]; /* what was made at their paths; st_ino 0: nothing */
 static unsigned int nb_open;
@@ -172,62 +174,89 @@ sockets_check(const struct config *cfg)
 	return 0;
 }
 
+static struct device *
+device_of(int vid)
+{
+	struct connection *c = relay_find(vid);
+
+	return c != NULL ? &c->device : NULL;
+}
+
+/* All virtqueues are ready, for the first time or again. */
 static int
 on_new_device(int vid)
 {
 	struct connection *c = relay_find(vid);
 	int ret;
 
-	if (c == NULL || c->busy)
+	if (c == NULL || c->device.busy)
 		return -EPROTO;
-	ret = guests_join(guests_of_sockets, vid);
+	device_set_running(&c->device, true);
+	ret = port_ops->start(port_ops->guests, &c->device);
 	if (ret == 0)
 		__atomic_store_n(&c->was_guest, 1, __ATOMIC_RELEASE);
+	else
+		device_set_running(&c->device, false);
 	return ret;
 }
 
+/* A virtqueue has stopped, or the connection ends. */
 static void
 on_destroy_device(int vid)
 {
-	guests_leave(guests_of_sockets, vid);
+	struct device *d = device_of(vid);
+
+	if (d != NULL)
+		device_set_running(d, false);
 }
 
 static int
 on_vring_state_changed(int vid, uint16_t vring, int enable)
 {
-	guests_set_ring(guests_of_sockets, vid, vring, enable != 0);
+	struct device *d = device_of(vid);
+
+	if (d == NULL)
+		return 0;
+	device_enable_ring(d, vring, enable != 0);
+	if (enable)
+		port_ops->check(port_ops->guests, d);
 	return 0;
 }
 
 /*
- * Take what is ours of a message: its call or kick descriptor. Returns whether that was all of it, so that
- * librte_vhost has nothing to do.
+ * A message brings a call or kick descriptor. librte_vhost would write to a call descriptor
+ * (vhost/notify.h), so it gets none; and it would stop a virtqueue in use until the message has been dealt
+ * with, which is not necessary. Returns whether librte_vhost has nothing to do.
  */
 static bool
-keep_descriptor(int vid, struct vhost_user_context *context)
+keep_descriptor(struct device *d, struct vhost_user_context *context)
 {
 	uint16_t vring = context->message.payload.u64 & VHOST_USER_VRING;
 	bool call = context->message.request == VHOST_USER_SET_VRING_CALL;
-	bool done;
+	int fd = context->nb_fds > 0 ? context->fds[0] : -1;
+	bool in_use = device_has_enabled(d, vring);
 
 	if (!call && context->message.request != VHOST_USER_SET_VRING_KICK)
 		return false;
-	done = guests_keep_descriptor(guests_of_sockets, vid, vring, call,
-		context->nb_fds > 0 ? context->fds[0] : -1);
-	if (done || call) {
+	if (call)
+		device_set_call(d, vring, fd);
+	else if (in_use && fd >= 0)
+		close(fd);
+	if (in_use || call) {
 		context->nb_fds = 0;
 		context->message.payload.u64 |= VHOST_USER_NO_FD;
 	}
-	return done;
+	return in_use;
 }
 
-/* librte_vhost would put the RARP among the frames that it is asked for next, which can be long after. */
+/* Our worker sends the RARP. */
 static bool
-keep_announcement(int vid, const struct vhost_user_context *context)
+keep_announcement(struct device *d, const struct vhost_user_context *context)
 {
 	if (context->message.request != VHOST_USER_SEND_RARP)
 		return false;
-	guests_announce(vid, context->message.payload.u64 & VHOST_USER_MAC_MASK);
+	__atomic_store_n(&d->announce, context->message.payload.u64 & VHOST_USER_MAC_MASK,
+		__ATOMIC_RELEASE);
 	return true;
 }
 
@@ -258,15 +287,17 @@ changes_nothing(const struct vhost_user_context *context)
 static enum rte_vhost_msg_result
 before_message(int vid, void *message)
 {
-	struct connection *c = relay_find(vid);
+	struct device *d = device_of(vid);
 
-	if (c == NULL)
+	if (d == NULL)
 		return RTE_VHOST_MSG_RESULT_ERR;
-	c->busy = true;
-	if (keep_descriptor(vid, message) || keep_announcement(vid, message))
+	d->busy = true;
+	if (keep_descriptor(d, message) || keep_announcement(d, message))
 		return RTE_VHOST_MSG_RESULT_OK; /* and after_message() is called */
-	if (!changes_nothing(message))
-		guests_pause(guests_of_sockets, vid);
+	if (!changes_nothing(message)) {
+		d->is_message_paused = true;
+		device_pause(d);
+	}
 	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }
 
@@ -276,13 +307,20 @@ after_message(int vid, void *message)
 	const struct vhost_user_context *context = message;
 	struct connection *c = relay_find(vid);
 
+	if (c == NULL)
+		return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 	if (context->message.request == VHOST_USER_GET_VRING_BASE) /* librte_vhost forgets it likewise */
-		guests_set_call(guests_of_sockets, vid, (uint16_t)context->message.payload.state.index, -1);
-	if (c != NULL && context->message.request == VHOST_USER_SET_MEM_TABLE)
+		device_set_call(&c->device, (uint16_t)context->message.payload.state.index, -1);
+	if (context->message.request == VHOST_USER_SET_MEM_TABLE) {
+		c->device.has_memory = true;
 		memory_settle(&c->files, vid);
-	if (c != NULL)
-		c->busy = false;
-	guests_resume(guests_of_sockets, vid);
+	}
+	c->device.busy = false;
+	if (c->device.is_message_paused) {
+		c->device.is_message_paused = false;
+		device_forget_absent(&c->device);
+		device_resume(&c->device);
+	}
 	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }
 
@@ -294,16 +332,22 @@ static const struct rte_vhost_user_extern_ops message_ops = {
 static int
 on_new_connection(int vid)
 {
-	if (relay_claim(vid) == NULL)
+	struct connection *c = relay_claim(vid, port_ops->rcu);
+
+	if (c == NULL)
 		return -EPERM;
-	guests_clear_rings(vid);
 	return rte_vhost_extern_callback_register(vid, &message_ops, NULL);
 }
 
 static void
 on_destroy_connection(int vid)
 {
-	guests_clear_rings(vid);
+	struct device *d = device_of(vid);
+
+	if (d != NULL) {
+		port_ops->leave(port_ops->guests, d);
+		device_close(d);
+	}
 	relay_release(vid);
 }
 
@@ -469,13 +513,14 @@ log_open(const struct vhost_socket *s)
 }
 
 int
-sockets_open(const struct config *cfg, struct guests *guests)
+sockets_open(const struct config *cfg, const struct port_ops *ops)
 {
 	const char *path;
 	unsigned int i;
 	int ret;
 
-	guests_of_sockets = guests;
+	port_ops = ops;
+	memory_wake(ops->wake_fd);
 	if (start_back(cfg) < 0) {
 		RTE_LOG(ERR, CONFIG, "librte_vhost cannot serve a socket below /run or /tmp\n");
 		return -EIO;

@@ -6,11 +6,25 @@
  * @file
  * The vhost-user sockets by which guests come, and the virtio features they are offered.
  *
- * Main thread only. The callbacks of librte_vhost's own thread go straight to guest.h.
+ * Main thread only. The callbacks of librte_vhost's own thread go to the ports by struct port_ops.
  */
 
-#include "guest/guest.h"
+#include <rte_rcu_qsbr.h>
+
 #include "main.h"
+#include "vhost/vring.h"
+
+struct guests;
+
+/** What the vhost thread calls when devices come and go. */
+struct port_ops {
+	int (*start)(struct guests *guests, struct device *d); /**< it runs; 0 or a negative errno */
+	void (*leave)(struct guests *guests, struct device *d); /**< its connection has ended */
+	void (*check)(const struct guests *guests, struct device *d); /**< a virtqueue was enabled */
+	struct guests *guests;
+	struct rte_rcu_qsbr *rcu; /**< in which workers report quiescent states */
+	int wake_fd;		  /**< eventfd to write to when a guest's memory is gone */
+};
 
 /**
  * See that the sockets of a configuration can be made, before anything is started. Prints one
@@ -26,10 +40,10 @@ int sockets_check(const struct config *cfg);
  * Make the sockets, replacing stale ones, and take guests from now on.
  *
  * @param cfg the configuration
- * @param guests where guests go; must outlive the sockets
+ * @param ops where devices go; must outlive the sockets
  * @return 0, or a negative errno after a log line; call sockets_close() in both cases
  */
-int sockets_open(const struct config *cfg, struct guests *guests);
+int sockets_open(const struct config *cfg, const struct port_ops *ops);
 
 /**
  * Disconnect all guests, close and remove the sockets. Workers must be gone, or running: not

@@ -54,7 +54,7 @@ def test_unicast_both_ways_exact_and_in_order(guests):
             assert got == sent
         consistent(s.stats(1))
         assert consistent(s.stats(0))["tx_total"] == 301
-        assert s.stats(1)["rx_successful"] == 300
+        assert s.stats(1)["rx_successful"] == 301  # and the broadcast that introduced the other
 
 
 def test_polled_rings_ask_for_no_kicks(guests):
@@ -73,13 +73,17 @@ def test_registered_line_and_fdb(guests):
         assert s.telemetry("/vhost_switch/fdb") == {"0": "cc:bb:bb:bb:bb:bb"}
 
 
-def test_nothing_before_registration(guests):
+def test_only_broadcasts_before_registration(guests):
+    """Who has not sent yet has no address, and hears what may wake it: an ARP request."""
     with Switch() as s:
         a, b = guests(s, 2)
         a.announce()
-        a.send([a.frame(b, b"too early"), a.frame(BROADCAST, b"too early")])
+        assert b.recv(1)[0][:6] == b"\xff" * 6
+        a.send([a.frame(b, b"too early"), a.frame(BROADCAST, b"is anybody there")])
+        assert b.recv(1)[0][14:20] == b"is any"
         b.quiet()
-        assert consistent(s.stats(0))["tx_drop_no_destination"] == 3
+        st = consistent(s.stats(0))
+        assert st["tx_drop_no_destination"] == 1 and st["tx_successful"] == 2
         b.announce()
         assert a.recv(1)[0][:6] == b"\xff" * 6
 
@@ -96,19 +100,19 @@ def test_tagged_and_short_and_to_self(guests):
         assert st["tx_drop_runt"] == 1 and st["tx_drop_to_self"] == 1
 
 
-def test_flood_reaches_every_other_registered_guest(guests):
+def test_flood_reaches_every_other_guest(guests):
     with Switch() as s:
         members = guests(s, 5)
         stranger = guests(s)
         introduce(*members)
+        stranger.poll()
         for dst in (BROADCAST, "01:00:5e:00:00:01"):
             frames = [members[2].frame(dst, bytes([i])) for i in range(40)]
             members[2].send(frames)
-            for g in members:
+            for g in members + [stranger]:
                 if g is not members[2]:
                     assert g.recv(40) == frames
         members[2].quiet(0.1)
-        stranger.quiet(0.1)
         assert consistent(s.stats(2))["tx_dropped"] == 0
 
 
@@ -159,8 +163,8 @@ def test_id_and_vlan_are_reused_with_clean_counters(guests):
 def test_full_ring_is_counted_and_hurts_nobody_else(guests):
     with Switch() as s:
         a, b = guests(s, 2)
-        lazy = guests(s, rx_buffers=10)
         introduce(a, b)
+        lazy = guests(s, rx_buffers=10)
         lazy.send([lazy.frame(a, b"hi")])
         a.recv(1)
         a.send([a.frame(lazy, bytes([i])) for i in range(50)])
@@ -244,18 +248,47 @@ def test_a_socket_for_each_guest_there_can_be():
         g.close()
 
 
-def test_stopped_rings_and_started_again(guests):
+def state(switch, guest):
+    return switch.telemetry(f"/vhost_switch/paths,{guest}")["state"]
+
+
+def test_stopped_device_keeps_its_guest(guests):
+    """Id, VLAN and MAC stay; what is for it meanwhile is dropped and counted."""
     with Switch() as s:
         a, b = guests(s, 2)
         introduce(a, b)
+        before = s.guests()["1"]
         b.stop()
-        s.wait_guests(1)
-        a.send([a.frame(b, b"nobody")])
+        wait_for(lambda: state(s, 1) == "stopped")
+        a.send([a.frame(b, b"nobody"), a.frame(BROADCAST, b"nobody")])
+        wait_for(lambda: s.stats(1)["rx_drop_guest_stopped"] == 2)
+        assert consistent(s.stats(0))["tx_drop_guest_stopped"] == 1
         b.start()
-        s.wait_guests(2)
-        introduce(b)
-        a.send([a.frame(b, b"back")])
+        wait_for(lambda: state(s, 1) == "running")
+        after = s.guests()["1"]
+        assert (after["mac"], after["vlan"]) == (before["mac"], before["vlan"])
+        a.send([a.frame(b, b"back")])  # it has not sent since
         assert b.recv(1)[0][14:18] == b"back"
+        b.send([b.frame(a, b"same")])
+        assert a.recv(1)[0][14:18] == b"same"
+
+
+def test_started_again_with_another_mac(guests):
+    with Switch() as s:
+        a, b = guests(s, 2)
+        introduce(a, b)
+        old = b.frame(a)[6:12]
+        b.stop()
+        b.start()
+        wait_for(lambda: state(s, 1) == "running")
+        b.mac = bytes.fromhex("020000000a0b")
+        introduce(b)
+        a.poll()
+        a.send([a.frame(b, b"new"), a.frame(old.hex(":"), b"old")])
+        assert b.recv(1)[0][14:17] == b"new"
+        b.quiet()
+        assert s.guests()["1"]["mac"] == "02:00:00:00:0a:0b"
+        assert consistent(s.stats(0))["tx_drop_no_destination"] == 1
 
 
 def test_limit_of_guests_is_one_clear_line(guests):
@@ -288,7 +321,7 @@ def test_statistics_into_a_pipe_have_no_control_codes(guests):
         introduce(a, b)
         a.send([a.frame(b)] * 7)
         s.wait_log("Statistics for device 1")
-        wait_for(lambda: any(l.split() == ["RX", "successful:", "7"] for l in list(s.lines)))
+        wait_for(lambda: any(l.split() == ["RX", "successful:", "8"] for l in list(s.lines)))
         assert s.has("Device statistics") and "\033" not in s.log()
 
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Notifications: by which means, and when a driver wants one. The linker wraps two calls. */
+/* Notifications: by which means, and when a driver wants one. The linker wraps one call. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -11,7 +11,7 @@
 
 #include <rte_malloc.h>
 
-#include "guest/direct.h"
+#include "vhost/vring.h"
 #include "unit.h"
 
 #define FULL (UINT64_MAX - 1) /* a write(2) waits until it is less: eventfd(2) */
@@ -19,10 +19,8 @@
 
 static bool without_aio;
 static int contexts; /* of the kernel's that there are */
-static uint16_t used_index;
 
 long __wrap_syscall(long number, ...);
-int __wrap_rte_vhost_get_vring_base(int vid, uint16_t vring, uint16_t *avail, uint16_t *used);
 
 /* notify.c passes three arguments at most to what is not played here. */
 long __real_syscall(long number, ...);
@@ -44,15 +42,6 @@ __wrap_syscall(long number, ...)
 	va_end(args);
 	contexts += (number == SYS_io_setup) - (number == SYS_io_destroy);
 	return __real_syscall(number, a, b, c);
-}
-
-int
-__wrap_rte_vhost_get_vring_base(int vid, uint16_t vring, uint16_t *avail, uint16_t *used)
-{
-	(void)vid;
-	(void)vring;
-	*avail = *used = used_index;
-	return 0;
 }
 
 static uint64_t
@@ -141,17 +130,13 @@ test_threads_give_their_contexts_back(void **state)
 	close(fd);
 }
 
-static struct direct *
-packed_guest(struct vring_packed_desc_event *event, int callfd)
-{
-	struct direct *d = calloc(1, sizeof(*d) + sizeof(d->ring[0]));
+static struct device packed = { .packed = true, .event_idx = true };
 
-	d->packed = true;
-	d->event_idx = true;
-	d->nb_rings = 1;
-	d->ring[0] = (struct direct_ring){ .in_memory = true, .size = RING, .callfd = callfd,
-		.avail = (void *)event, .signalled_valid = true };
-	return d;
+static struct virtqueue
+packed_virtqueue(struct vring_packed_desc_event *event, int callfd)
+{
+	return (struct virtqueue){ .packed = true, .usable = true, .size = RING, .notify_fd = callfd,
+		.driver_event = event, .signalled_valid = true };
 }
 
 /* What librte_vhost and drivers make of the n-th place of a packed ring: bit 15 is the wrap counter. */
@@ -163,23 +148,20 @@ place(unsigned int n)
 
 /* Whether a ring notifies of the places from old to now, of which the last is not used yet. */
 static bool
-notifies(struct direct *d, unsigned int old, unsigned int now)
+notifies(struct virtqueue *vq, unsigned int old, unsigned int now)
 {
-	struct direct_section section = { .inside = true };
-
-	d->ring[0].signalled = place(old);
-	d->ring[0].lent = 1;
-	used_index = place(now);
-	direct_return(d, 0, 0, &section);
-	assert_int_equal(d->ring[0].signalled, place(now));
-	return count_of(d->ring[0].callfd) > 0;
+	vq->signalled_used = place(old);
+	vq->published = place(now);
+	vring_notify(&packed, vq);
+	assert_int_equal(vq->signalled_used, place(now));
+	return count_of(vq->notify_fd) > 0;
 }
 
 static void
 test_packed_ring_with_event_index(void **state)
 {
 	struct vring_packed_desc_event event = { .flags = VRING_PACKED_EVENT_FLAG_DESC };
-	struct direct *d = packed_guest(&event, eventfd(0, 0));
+	struct virtqueue vq = packed_virtqueue(&event, eventfd(0, 0));
 	unsigned int old, n, wanted;
 
 	set_means(state);
@@ -187,34 +169,33 @@ test_packed_ring_with_event_index(void **state)
 		for (n = 1; n <= RING; n++) {
 			for (wanted = old; wanted < old + 2 * RING; wanted++) {
 				event.off_wrap = place(wanted);
-				assert_int_equal(notifies(d, old, old + n), wanted < old + n);
+				assert_int_equal(notifies(&vq, old, old + n), wanted < old + n);
 			}
 		}
 	}
 	event.off_wrap = RING; /* of no place */
-	assert_true(notifies(d, 0, 1));
-	close(d->ring[0].callfd);
-	free(d);
+	assert_true(notifies(&vq, 0, 1));
+	close(vq.notify_fd);
 }
 
 static void
 test_packed_ring_by_flags(void **state)
 {
 	struct vring_packed_desc_event event = { .off_wrap = place(4) };
-	struct direct *d = packed_guest(&event, eventfd(0, 0));
+	struct virtqueue vq = packed_virtqueue(&event, eventfd(0, 0));
 
 	set_means(state);
 	event.flags = VRING_PACKED_EVENT_FLAG_ENABLE;
-	assert_true(notifies(d, 0, 1));
-	assert_false(notifies(d, 1, 1)); /* nothing was used */
+	assert_true(notifies(&vq, 0, 1));
+	assert_false(notifies(&vq, 1, 1)); /* nothing was used */
 	event.flags = VRING_PACKED_EVENT_FLAG_DISABLE;
-	assert_false(notifies(d, 1, 2));
+	assert_false(notifies(&vq, 1, 2));
 	event.flags = VRING_PACKED_EVENT_FLAG_DESC;
-	assert_false(notifies(d, 2, 3));
-	d->event_idx = false; /* and so a value that is not known */
-	assert_true(notifies(d, 3, 4));
-	close(d->ring[0].callfd);
-	free(d);
+	assert_false(notifies(&vq, 2, 3));
+	packed.event_idx = false; /* and so a value that is not known */
+	assert_true(notifies(&vq, 3, 4));
+	packed.event_idx = true;
+	close(vq.notify_fd);
 }
 
 int

@@ -20,7 +20,7 @@
 #include <linux/vhost.h>
 
 #include "cuse/translator.h"
-#include "guest/vhost_user.h"
+#include "vhost/vhost_user.h"
 
 /* cuse/device.c has it, where that is linked. */
 int log_type_cuse __attribute__((weak));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#ifndef GUEST_VHOST_USER_H
-#define GUEST_VHOST_USER_H
+#ifndef VHOST_VHOST_USER_H
+#define VHOST_VHOST_USER_H
 
 /**
  * @file
@@ -117,4 +117,4 @@ struct vhost_user_context {
 	int nb_fds;
 } __attribute__((packed));
 
-#endif /* GUEST_VHOST_USER_H */
+#endif /* VHOST_VHOST_USER_H */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#ifndef GUEST_NOTIFY_H
-#define GUEST_NOTIFY_H
+#ifndef VHOST_NOTIFY_H
+#define VHOST_NOTIFY_H
 
 /**
  * @file
@@ -61,4 +61,4 @@ int notify_keep_call(int vid, uint16_t vring, int callfd);
  */
 int notify_call(int vid, uint16_t vring);
 
-#endif /* GUEST_NOTIFY_H */
+#endif /* VHOST_NOTIFY_H */

@@ -16,7 +16,7 @@
 #include <rte_common.h>
 #include <rte_vhost.h>
 
-#include "guest/notify.h"
+#include "vhost/notify.h"
 #include "main.h"
 
 /* Completions that a context has room for: one is enough, as each is consumed at once. */

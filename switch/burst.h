@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SWITCH_BURST_H
+#define SWITCH_BURST_H
+
+/**
+ * @file
+ * A burst of frames, as views: where each frame lies, what it asks for, and the key of its destination.
+ *
+ * Frames lie in the memory of the guest that sends them, in the buffers of its transmit virtqueue, or in
+ * mbufs. What decides about them and what copies them does not see the difference.
+ *
+ * A burst of a virtqueue is read by a software pipeline: each stage runs some frames ahead of the next, so
+ * that what it needs has come into the cache. The stages, and how far the first ones are when
+ * frame i is copied:
+ *
+ *     start     heads of chains are read, descriptors are prefetched      the whole burst
+ *     gather    descriptors are read and checked, data is prefetched     i + GATHER_AHEAD
+ *     look up   destinations are read, their owners are looked up        i + LOOKUP_AHEAD
+ *     find      a buffer of the receiver is found and prefetched         i + FIND_AHEAD
+ *     copy      into the buffer; the next one is prefetched meanwhile    i
+ *     finish    used elements of sender and receivers, notifications      after the last
+ *
+ * The first two are in this file, the others in deliver.c.
+ *
+ * Of each descriptor and of each destination address one reading is used, and what a decision
+ * rested on is what the receiver gets. All functions are a worker's.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_branch_prediction.h>
+#include <rte_ether.h>
+#include <rte_mbuf.h>
+#include <rte_prefetch.h>
+
+#include "switch/copy.h"
+#include "switch/fdb.h"
+#include "vhost/chain.h"
+
+/**
+ * Frames taken at once from a virtqueue, and published to their receivers together. More than a burst of
+ * mbufs, as there is no mbuf for each, and each time costs a memory fence and lines that drivers poll.
+ */
+#define BURST_VIEWS 128
+
+/** Segments of a frame that are kept for each frame; one frame of a burst may have more. */
+#define SEGMENTS_KEPT 20
+
+/** Longest frame: an IP packet of 64 KiB, behind an Ethernet header with one tag. */
+#define FRAME_MAX (65535 + 14 + 4)
+
+/** Frames whose owners are looked up at once. */
+#define LOOKUP_AHEAD 8
+
+/**
+ * Beside a key: the frame asks for something in its virtio-net header. So no run of frames with the same
+ * key has both kinds.
+ */
+#define KEY_UNFINISHED RTE_BIT64(63)
+
+/** mbuf->port of a frame on its way: the device id of its sender, or one of these. */
+#define FROM_UPLINK 0xfffe
+#define FROM_FLOOD 0xfffd /**< a guest's, counted as sent when it was handed out */
+#define FROM_GONE 0xfffc  /**< of a guest that has left since */
+
+struct batch;
+
+/** A receive virtqueue that has frames of the burst, which its driver cannot see yet. */
+struct receiver {
+	struct device *d;
+	struct virtqueue *vq;
+	struct batch *batch;
+};
+
+/** A burst. */
+struct burst {
+	struct device *d;	/**< of the sender; NULL: frames are in mbufs */
+	struct virtqueue *vq;	/**< its transmit virtqueue */
+	struct rte_mbuf **mbuf; /**< frames that are in mbufs; NULL for one that somebody took over */
+	uint16_t limit;		/**< frames there are: chain heads of a split virtqueue are there */
+	uint16_t n;	/**< of these, those gathered, all of them good: nb_segments, len, data are there */
+	uint16_t keyed; /**< of these, those whose destination has been read: key is there */
+	uint16_t known; /**< of these, those looked up: owner is there */
+	uint16_t index; /**< packed: where the chain of frame n is */
+	enum vring_status status; /**< of frame n, which is none of the good ones; VRING_OK: there is none */
+	uint16_t nb_receivers;
+	uint16_t long_frame; /**< whose segments are in long_segment */
+	struct receiver receiver[BURST_VIEWS];
+	/* Field by field, as each stage walks one field of all of them. */
+	uint16_t id[BURST_VIEWS];    /**< what a chain is given back by */
+	uint16_t count[BURST_VIEWS]; /**< entries of it in a packed virtqueue */
+	uint16_t owner[BURST_VIEWS];
+	uint16_t nb_segments[BURST_VIEWS]; /**< 1: all in data and len */
+	uint32_t len[BURST_VIEWS];
+	const uint8_t *data[BURST_VIEWS]; /**< the Ethernet header, at least */
+	uint64_t key[BURST_VIEWS];	  /**< destination MAC, read once; KEY_UNFINISHED */
+	bool unfinished[BURST_VIEWS];	  /**< header is there */
+	struct virtio_net_hdr header[BURST_VIEWS];
+	uint8_t ether[BURST_VIEWS][16];	  /**< for data, if the first segment is shorter */
+	struct iovec segment[BURST_VIEWS][SEGMENTS_KEPT];
+	struct iovec long_segment[SEGMENTS_MAX];
+};
+
+/** Frames of a burst that have one destination. */
+struct run {
+	uint16_t first;
+	uint16_t end;	 /**< it ends before this frame, or at the end of the burst, */
+	uint64_t key;	 /**< or before a frame whose key differs in the bits of mask */
+	uint64_t mask;	 /**< 0: keys do not matter */
+	uint16_t sender; /**< device id, or FROM_FLOOD; of mbufs their own ports count */
+	uint16_t vring;	 /**< receive virtqueue, RINGS_MAX: any */
+};
+
+/** Begin with frames in mbufs, each of at least an Ethernet header. At most BURST_VIEWS. */
+void burst_of_mbufs(struct burst *b, struct rte_mbuf **frames, uint16_t n);
+
+/**
+ * Begin with what a transmit virtqueue has.
+ *
+ * @param[out] b the burst; n is 0 if there is nothing, or if the first frame is not good: status says which
+ * @param d the device, not paused
+ * @param vq its virtqueue
+ */
+void burst_of_vring(struct burst *b, struct device *d, struct virtqueue *vq);
+
+/** Gather a frame whose descriptors are more than one, or not in a split virtqueue. */
+enum vring_status burst_gather_chain(struct burst *b, uint16_t i);
+
+/** The segments of a frame, nb_segments of them; until the next call for a frame of mbufs. */
+const struct iovec *burst_segments(struct burst *b, uint16_t i);
+
+/** Copy the beginning of a frame, as many bytes as it has of len. Returns how many. */
+uint32_t burst_read(struct burst *b, uint16_t i, void *to, uint32_t len);
+
+/**
+ * Copy a frame into an mbuf, or a chain of them.
+ *
+ * @param b the burst
+ * @param i the frame
+ * @param pool where mbufs come from
+ * @param max bytes at most; a longer frame is truncated
+ * @return the mbuf, NULL if the pool is empty
+ */
+struct rte_mbuf *burst_copy(struct burst *b, uint16_t i, struct rte_mempool *pool, uint32_t max);
+
+static inline bool
+header_asks(const uint8_t *header)
+{
+	return header[offsetof(struct virtio_net_hdr, flags)] != 0 ||
+		header[offsetof(struct virtio_net_hdr, gso_type)] != VIRTIO_NET_HDR_GSO_NONE;
+}
+
+/** Gather frame i. */
+static inline enum vring_status
+gather_one(struct burst *b, uint16_t i)
+{
+	const struct device *d = b->d;
+	const struct virtqueue *vq = b->vq;
+	struct vring_desc e;
+	const uint8_t *at;
+
+	if (unlikely(vq->packed || b->id[i] >= vq->size))
+		return burst_gather_chain(b, i);
+	e = chain_descriptor(vq->desc, b->id[i]);
+	if (unlikely(e.flags != 0 || e.len < d->hdr_len + (uint32_t)RTE_ETHER_HDR_LEN ||
+			e.len > FRAME_MAX))
+		return burst_gather_chain(b, i);
+	at = device_translate(d, e.addr, e.len);
+	if (unlikely(at == NULL || (d->host_offloads && header_asks(at))))
+		return burst_gather_chain(b, i);
+	b->data[i] = at + d->hdr_len;
+	b->len[i] = e.len - d->hdr_len;
+	b->nb_segments[i] = 1;
+	b->unfinished[i] = false;
+	/* Its ends, where senders have written last. The CPU fetches what is between by itself. */
+	rte_prefetch0(b->data[i]);
+	rte_prefetch0(b->data[i] + b->len[i] - 1);
+	return VRING_OK;
+}
+
+/**
+ * Gather frames up to this one. A burst ends at the first frame that is not good: its turn will come, as the
+ * first of another burst.
+ */
+static inline void
+gather(struct burst *b, uint16_t upto)
+{
+	while (b->n < upto && b->n < b->limit) {
+		enum vring_status status = gather_one(b, b->n);
+
+		if (unlikely(status != VRING_OK)) {
+			b->status = status;
+			b->limit = b->n;
+			return;
+		}
+		b->n++;
+	}
+}
+
+/** Read the destinations of frames up to this one. */
+static inline void
+read_keys(struct burst *b, uint16_t upto)
+{
+	for (; b->keyed < upto && b->keyed < b->n; b->keyed++) {
+		const uint8_t *data = b->data[b->keyed];
+
+		b->key[b->keyed] = fdb_key((const struct rte_ether_addr *)data) |
+			(uint64_t)b->unfinished[b->keyed] << 63;
+	}
+}
+
+/** Whether frame i is gathered and belongs to a run. */
+static inline bool
+in_run(struct burst *b, uint16_t i, const struct run *run)
+{
+	read_keys(b, (uint16_t)(i + 1));
+	return i < b->n && i < run->end && ((b->key[i] ^ run->key) & run->mask) == 0;
+}
+
+/** Whose the destination of frame i is; FDB_NONE for an unfinished one. */
+static inline uint16_t
+find_owner(struct fdb *fdb, struct burst *b, uint16_t i)
+{
+	if (i >= b->known) {
+		read_keys(b, (uint16_t)(i + LOOKUP_AHEAD));
+		fdb_lookup_burst(fdb, &b->key[i], (uint16_t)(b->keyed - i), &b->owner[i]);
+		b->known = b->keyed;
+	}
+	return b->owner[i];
+}
+
+/** The destination of a frame as it was read, written over what was copied. */
+static inline void
+write_destination(void *at, uint64_t key)
+{
+	memcpy(at, &key, RTE_ETHER_ADDR_LEN);
+}
+
+#endif /* SWITCH_BURST_H */

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <rte_branch_prediction.h>
+#include <rte_ethdev.h>
+
+#include "switch/offload.h"
+#include "switch/vlan.h"
+#include "switch/worker.h"
+
+void
+output_to_uplink(struct worker *w, struct rte_mbuf *m)
+{
+	struct batch *b = &w->to_uplink;
+
+	b->frame[b->n++] = m;
+	w->held += m->nb_segs;
+	if (b->n == BURST_MAX)
+		output_flush_uplink(w);
+}
+
+/* The transmit queue of a frame that a guest sent. */
+static uint16_t
+queue_of(const struct worker *w, const struct rte_mbuf *m)
+{
+	return uplink_tx_queue(w->sw->uplink, w->index, m->port, vlan_priority(m));
+}
+
+/*
+ * Hand frames of one queue to the NIC. Returns how many it took, from the first on; when it stopped at a frame
+ * whose offloads it cannot do, *misfit is set, else its queue is full.
+ */
+static uint16_t
+transmit(struct worker *w, uint16_t queue, struct rte_mbuf **frames, uint16_t n, bool *misfit)
+{
+	struct uplink *up = w->sw->uplink;
+	uint16_t sent = 0, ready = n, now;
+
+	*misfit = false;
+	while (sent < n) {
+		/* Fills in pseudo-header checksums and the like where offloads are in use. */
+		if (w->sw->cfg->tx_csum)
+			ready = rte_eth_tx_prepare(up->port, queue, frames + sent,
+				(uint16_t)(n - sent));
+		if (ready == 0) {
+			*misfit = true;
+			break;
+		}
+		now = uplink_transmit(up, queue, frames + sent, ready);
+		sent = (uint16_t)(sent + now);
+		if (now < ready)
+			break;
+		ready = (uint16_t)(n - sent);
+	}
+	return sent;
+}
+
+static void
+drop_from_uplink(struct worker *w, struct rte_mbuf *m, enum tx_drop why)
+{
+	w->counters.uplink.tx_drop++;
+	drop_from_guest(w, m->port, why, m);
+}
+
+/* Count frames that the NIC took, by who sent them. */
+static void
+count_transmitted(struct worker *w, const uint16_t *sender, uint16_t n)
+{
+	uint16_t i;
+
+	for (i = 0; i < n; i++)
+		w->counters.guest[sender[i]].tx_ok++;
+	w->counters.uplink.tx_ok += n;
+}
+
+/*
+ * Why the driver has not taken a frame: its queue was full, if it has one, or when it has taken others
+ * after it, the frame itself.
+ */
+static enum tx_drop
+why_untaken(const struct worker *w, bool was_full)
+{
+	return was_full && w->sw->uplink->link.has_queue ? TX_DROP_UPLINK_FULL
+							 : TX_DROP_UPLINK_REFUSED;
+}
+
+/* Segments: the last may be short, and the driver may want them in one piece. */
+static bool
+fit_segments(struct worker *w, struct rte_mbuf **frames, uint16_t n)
+{
+	const struct port_link *link = &w->sw->uplink->link;
+	uint16_t i;
+
+	for (i = 0; i < n; i++) {
+		if (port_fit(link, link->driver_max, frames[i]) < 0)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * A frame of unsegmented TCP that the NIC cannot segment. It is counted as one frame, when all of it
+ * has been taken.
+ */
+static void
+transmit_segments(struct worker *w, uint16_t queue, struct rte_mbuf *m)
+{
+	struct rte_mbuf *out[BURST_MAX];
+	uint16_t sent;
+	bool misfit;
+	int n;
+
+	do {
+		n = offload_segment(m, w->sw->pool, out, BURST_MAX);
+		if (n < 0) {
+			drop_from_uplink(w, m, n == -ENOMEM ? TX_DROP_NO_MBUF : TX_DROP_OFFLOAD);
+			return;
+		}
+		if (!fit_segments(w, out, (uint16_t)n)) {
+			rte_pktmbuf_free_bulk(out, (unsigned int)n);
+			drop_from_uplink(w, m, TX_DROP_UPLINK_TOO_LONG);
+			return;
+		}
+		sent = transmit(w, queue, out, (uint16_t)n, &misfit);
+		rte_pktmbuf_free_bulk(out + sent, (unsigned int)(n - sent));
+		if (sent < n) {
+			drop_from_uplink(w, m, misfit ? TX_DROP_OFFLOAD : why_untaken(w, true));
+			return;
+		}
+	} while (!offload_advance(m, sent));
+	count_transmitted(w, &m->port, 1);
+	rte_pktmbuf_free(m);
+}
+
+/* One frame that the NIC cannot finish. */
+static void
+transmit_unfinished(struct worker *w, struct rte_mbuf *m)
+{
+	uint16_t queue = queue_of(w, m), sender = m->port;
+	bool misfit;
+
+	if (m->ol_flags & RTE_MBUF_F_TX_TCP_SEG)
+		transmit_segments(w, queue, m);
+	else if (offload_finish_checksum(m) < 0)
+		drop_from_uplink(w, m, TX_DROP_OFFLOAD);
+	else if (transmit(w, queue, &m, 1, &misfit) == 0)
+		drop_from_uplink(w, m, misfit ? TX_DROP_OFFLOAD : why_untaken(w, true));
+	else
+		count_transmitted(w, &sender, 1);
+}
+
+static void
+drop_untaken(struct worker *w, struct rte_mbuf **frames, uint16_t n, bool was_full)
+{
+	uint16_t i;
+
+	for (i = 0; i < n; i++)
+		drop_from_uplink(w, frames[i], why_untaken(w, was_full));
+}
+
+/*
+ * Frames that leave by one queue. One that the driver stops at must not cost those after it: they are
+ * offered by themselves, unless the queue of a card is full.
+ */
+static void
+transmit_run(struct worker *w, uint16_t queue, struct rte_mbuf **frames, uint16_t n)
+{
+	uint16_t sender[BURST_MAX];
+	uint16_t i, done = 0, untaken = 0, sent;
+	bool misfit;
+
+	for (i = 0; i < n; i++)
+		sender[i] = frames[i]->port; /* the NIC's own once it took them */
+	while (done < n) {
+		sent = transmit(w, queue, frames + done, (uint16_t)(n - done), &misfit);
+		count_transmitted(w, &sender[done], sent);
+		if (unlikely(untaken > 0) && (sent > 0 || misfit)) {
+			drop_untaken(w, frames + done - untaken, untaken, sent == 0);
+			untaken = 0;
+		}
+		done = (uint16_t)(done + sent);
+		if (likely(done == n))
+			break;
+		/*
+		 * One guest's odd frame must not cost the others theirs. It may be one whose MSS the NIC
+		 * has no use for, or that has more segments than a driver makes (it says no more than
+		 * that it took none).
+		 */
+		if (frames[done]->ol_flags & (misfit ? OFFLOAD_FLAGS : RTE_MBUF_F_TX_TCP_SEG)) {
+			drop_untaken(w, frames + done - untaken, untaken, true);
+			untaken = 0;
+			transmit_unfinished(w, frames[done++]);
+		} else if (misfit) {
+			drop_from_uplink(w, frames[done++], TX_DROP_OFFLOAD);
+		} else {
+			sent = w->sw->uplink->link.skips_frames ? 1 : (uint16_t)(n - done);
+			untaken = (uint16_t)(untaken + sent);
+			done = (uint16_t)(done + sent);
+		}
+	}
+	drop_untaken(w, frames + n - untaken, untaken, true);
+}
+
+/* Frames that the NIC can finish, or that are finished. */
+static void
+transmit_finished(struct worker *w, struct rte_mbuf **frames, uint16_t n)
+{
+	uint16_t i, end, queue;
+
+	if (likely(!w->sw->uplink->tx_by_pool)) {
+		transmit_run(w, uplink_tx_queue(w->sw->uplink, w->index, 0, 0), frames, n);
+		return;
+	}
+	for (i = 0; i < n; i = end) {
+		queue = queue_of(w, frames[i]);
+		for (end = (uint16_t)(i + 1); end < n && queue_of(w, frames[end]) == queue; end++)
+			;
+		transmit_run(w, queue, &frames[i], (uint16_t)(end - i));
+	}
+}
+
+/*
+ * Leave in the batch what the uplink can send, as its wire wants it. Drivers differ in what they do
+ * with other frames, and a frame that waits for a link may wait for hours (uplink/link.h).
+ */
+static void
+fit_uplink(struct worker *w, struct batch *b)
+{
+	const struct port_link *link = &w->sw->uplink->link;
+	uint32_t frame_max = __atomic_load_n(&link->frame_max, __ATOMIC_RELAXED);
+	uint16_t i, n = 0;
+
+	for (i = 0; i < b->n; i++) {
+		if (unlikely(frame_max == 0))
+			drop_from_uplink(w, b->frame[i], TX_DROP_LINK_DOWN);
+		else if (unlikely(port_fit(link, frame_max, b->frame[i]) < 0))
+			drop_from_uplink(w, b->frame[i], TX_DROP_UPLINK_TOO_LONG);
+		else
+			b->frame[n++] = b->frame[i];
+	}
+	b->n = n;
+}
+
+void
+output_flush_uplink(struct worker *w)
+{
+	struct batch *b = &w->to_uplink;
+	uint64_t can = w->sw->uplink->tx_offloads;
+	bool csum = (can & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) && (can & RTE_ETH_TX_OFFLOAD_UDP_CKSUM);
+	bool tso4 = csum && (can & RTE_ETH_TX_OFFLOAD_TCP_TSO);
+	uint16_t i, from = 0;
+
+	fit_uplink(w, b);
+	for (i = 0; i < b->n && w->sw->cfg->tx_csum; i++) {
+		if (likely(!offload_exceeds(b->frame[i], csum, tso4)))
+			continue;
+		transmit_finished(w, &b->frame[from], (uint16_t)(i - from));
+		transmit_unfinished(w, b->frame[i]);
+		from = (uint16_t)(i + 1);
+	}
+	transmit_finished(w, &b->frame[from], (uint16_t)(b->n - from));
+	b->n = 0;
+}
+
