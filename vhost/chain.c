@@ -71,6 +71,19 @@ read_indirect(const struct device *d, uint64_t table, uint32_t i, struct vring_d
 	return true;
 }
 
+/*
+ * The flags of an entry of a packed virtqueue's table, of which WRITE alone counts (2.7.7). Where the
+ * device reads it is not looked at: DPDK's driver (22.11) sets it for the header.
+ */
+static uint16_t
+packed_flags(const struct walk *w, const struct vring_desc *e)
+{
+	struct vring_packed_desc packed;
+
+	memcpy(&packed, e, sizeof(packed));
+	return w->write ? rte_le_to_cpu_16(packed.flags) & VRING_DESC_F_WRITE : 0;
+}
+
 /* 2.6.5.3: a table is linked as the descriptors of a split virtqueue are; 2.7.7: or it is in order. */
 static enum vring_status
 walk_table(struct walk *w, uint64_t table, uint32_t bytes, bool linked)
@@ -80,9 +93,14 @@ walk_table(struct walk *w, uint64_t table, uint32_t bytes, bool linked)
 	struct vring_desc e;
 
 	while (at < entries) {
-		if (!read_indirect(w->d, table, at, &e) || (e.flags & VRING_DESC_F_INDIRECT))
+		uint16_t flags;
+
+		if (!read_indirect(w->d, table, at, &e))
 			return VRING_BROKEN;
-		status = add_descriptor(w, e.addr, e.len, e.flags);
+		flags = linked ? e.flags : packed_flags(w, &e);
+		if (flags & VRING_DESC_F_INDIRECT)
+			return VRING_BROKEN;
+		status = add_descriptor(w, e.addr, e.len, flags);
 		if (status != VRING_OK)
 			return status;
 		if (!linked)
