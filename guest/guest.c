@@ -161,6 +161,16 @@ guests_check_rings(const struct guests *guests, struct device *d)
 	}
 }
 
+/* It can only fail when the counter is at its end: readable. */
+static void
+wake_control(const struct guests *guests)
+{
+	uint64_t one = 1;
+	ssize_t ignored = write(guests->learned_fd, &one, sizeof(one));
+
+	RTE_SET_USED(ignored);
+}
+
 static int
 join_locked(struct guests *guests, struct device *d)
 {
@@ -189,6 +199,7 @@ join_locked(struct guests *guests, struct device *d)
 	}
 	RTE_LOG(INFO, DATA, "(%u) guest connected by %s, worker %u%s\n", id, g->socket, g->worker,
 		d->mergeable ? ", mergeable" : "");
+	wake_control(guests); /* its memory may have gone before it was a guest */
 	return 0;
 }
 
@@ -351,16 +362,6 @@ guests_leave(struct guests *guests, struct device *d)
 		stop_waiting(d);
 	}
 	pthread_mutex_unlock(&guests->mutex);
-}
-
-/* It can only fail when the counter is at its end: readable. */
-static void
-wake_control(const struct guests *guests)
-{
-	uint64_t one = 1;
-	ssize_t ignored = write(guests->learned_fd, &one, sizeof(one));
-
-	RTE_SET_USED(ignored);
 }
 
 static void
