@@ -316,7 +316,7 @@ is_reachable(struct front_end *fe, unsigned int i, const struct vhost_vring_addr
 	return false;
 }
 
-/* Take a ring away from librte_vhost, and remember where it has come to. The guest leaves. */
+/* Take a ring away from librte_vhost, and remember where it has come to. The device stops. */
 static int
 detach(struct front_end *fe, unsigned int i)
 {

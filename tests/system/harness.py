@@ -165,6 +165,13 @@ class Switch:
     def guests(self):
         return {i: g for page in self.pages("/vhost_switch/guests") for i, g in page.items()}
 
+    def path(self, guest):
+        """Whether frames go to and from a guest: running or stopped."""
+        return self.telemetry(f"/vhost_switch/paths,{guest}")["state"]
+
+    def wait_path(self, guest, state, timeout=30):
+        wait_for(lambda: self.path(guest) == state, timeout, f"guest {guest} {state}, {self.log()}")
+
     def wait_guests(self, n, timeout=30):
         wait_for(lambda: len(self.guests()) == n, timeout, f"{n} guests, {self.log()}")
 

@@ -248,10 +248,6 @@ def test_a_socket_for_each_guest_there_can_be():
         g.close()
 
 
-def state(switch, guest):
-    return switch.telemetry(f"/vhost_switch/paths,{guest}")["state"]
-
-
 def test_stopped_device_keeps_its_guest(guests):
     """Id, VLAN and MAC stay; what is for it meanwhile is dropped and counted."""
     with Switch() as s:
@@ -259,12 +255,12 @@ def test_stopped_device_keeps_its_guest(guests):
         introduce(a, b)
         before = s.guests()["1"]
         b.stop()
-        wait_for(lambda: state(s, 1) == "stopped")
+        s.wait_path(1, "stopped")
         a.send([a.frame(b, b"nobody"), a.frame(BROADCAST, b"nobody")])
         wait_for(lambda: s.stats(1)["rx_drop_guest_stopped"] == 2)
         assert consistent(s.stats(0))["tx_drop_guest_stopped"] == 1
         b.start()
-        wait_for(lambda: state(s, 1) == "running")
+        s.wait_path(1, "running")
         after = s.guests()["1"]
         assert (after["mac"], after["vlan"]) == (before["mac"], before["vlan"])
         a.send([a.frame(b, b"back")])  # it has not sent since
@@ -280,7 +276,7 @@ def test_started_again_with_another_mac(guests):
         old = b.frame(a)[6:12]
         b.stop()
         b.start()
-        wait_for(lambda: state(s, 1) == "running")
+        s.wait_path(1, "running")
         b.mac = bytes.fromhex("020000000a0b")
         introduce(b)
         a.poll()

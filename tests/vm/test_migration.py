@@ -73,7 +73,7 @@ def test_a_flooded_vm_migrates(tmp_path):
             b.poll()
             flood.start()
             wait_for(lambda: ticks(source) and ticks(source)[-1][1] > 1000, 60, "frames in the VM")
-            assert s.telemetry("/vhost_switch/paths,2")["state"] == "running"
+            assert s.path(2) == "running"
             machines.append(start("target", "-S", "-incoming", f"unix:{tmp_path}/move"))
             target = machines[1]
             talks = [Qmp(f"{tmp_path}/{n}.qmp") for n in ("source", "target")]
