@@ -4,11 +4,11 @@
  *
  * Three guests made of plain memory, each in two regions of their own from malloc(), so that
  * AddressSanitizer sees any step beside them; librte_vhost's calls are wrapped. Guest EVIL sends
- * and receives by rings that are first filled properly, of all shapes, and then altered at
- * random; half of the time another thread goes on altering them while they are in use. GOOD sends
- * to EVIL and to PEER all the while: what PEER gets must be exact, in order and all of it, and the
- * memory of GOOD that nobody may write must stay as it was. Frames come from an uplink too, for
- * all three, in mbufs of one segment and of several.
+ * and receives by virtqueues, split and packed, of 1 to 1024 entries, that are first filled properly,
+ * by chains of all shapes, and then altered at random; half of the time another thread goes on altering
+ * them while they are in use. GOOD sends to EVIL and to PEER all the while: what PEER gets must be exact,
+ * in order and all of it, and the memory of GOOD that nobody may write must stay as it was. Frames come
+ * from an uplink too, for all three, in mbufs of one segment and of several.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -25,24 +25,25 @@
 #include "switch/forward.h"
 #include "switch/worker.h"
 
+#include "tests/unit/driver.h"
+
 int log_type_config, log_type_data, log_type_uplink;
 
-#define RING 64
-#define INDIRECT 16
+#define RING 64	    /* entries, of GOOD and PEER */
+#define INDIRECT 64 /* entries of a table */
+#define TABLES 32
 #define FRAME 480 /* longer ones are copied in another way (switch/copy.h) */
-#define LOW_SIZE 65536u	 /* rings, tables of indirect descriptors, buffers */
+#define LOW_SIZE 131072u /* virtqueues, tables of indirect descriptors, buffers */
 #define HIGH_SIZE 32768u /* buffers; follows in the guest's addresses and not in ours */
 #define GUEST_BASE UINT64_C(0x40000000)
-#define TABLES_OFF 8192u
-#define BUFFERS_OFF 24576u
+#define TABLES_OFF (2 * DRIVER_RING_BYTES)
+#define BUFFERS_OFF (TABLES_OFF + TABLES * INDIRECT * 16u)
 #define BUFFER 512u
 
 enum { EVIL, GOOD, PEER, NB };
 
 struct memory {
-	struct vring_desc *desc[2];
-	struct vring_avail *avail[2];
-	struct vring_used *used[2];
+	struct driver_ring ring[2];
 	uint8_t *low, *high;
 	uint16_t last_avail[2], last_used[2]; /* what librte_vhost would remember */
 	uint64_t features;
@@ -112,7 +113,7 @@ __wrap_rte_vhost_get_vring_base(int vid, uint16_t vring, uint16_t *avail, uint16
 int
 __wrap_rte_vhost_set_vring_base(int vid, uint16_t vring, uint16_t avail, uint16_t used)
 {
-	check(vid == EVIL || mem[vid].used[vring]->idx == used, "used elements were handed over unseen");
+	check(vid == EVIL || mem[vid].ring[vring].seen == used, "used elements were handed over unseen");
 	mem[vid].last_avail[vring] = avail;
 	mem[vid].last_used[vring] = used;
 	return 0;
@@ -121,8 +122,10 @@ __wrap_rte_vhost_set_vring_base(int vid, uint16_t vring, uint16_t avail, uint16_
 int
 __wrap_rte_vhost_get_vhost_vring(int vid, uint16_t vring, struct rte_vhost_vring *v)
 {
-	*v = (struct rte_vhost_vring){ .desc = mem[vid].desc[vring], .avail = mem[vid].avail[vring],
-		.used = mem[vid].used[vring], .callfd = -1, .kickfd = -1, .size = RING };
+	const struct driver_ring *r = &mem[vid].ring[vring];
+
+	*v = (struct rte_vhost_vring){ .desc = r->desc, .avail = r->avail, .used = r->used, .callfd = -1,
+		.kickfd = -1, .size = r->size };
 	return 0;
 }
 
@@ -160,18 +163,18 @@ host(struct memory *m, uint32_t off)
 	return off < LOW_SIZE ? m->low + off : m->high + (off - LOW_SIZE);
 }
 
-/* Rings as new: as after the guest's reset. */
+/* Virtqueues as after the guest's reset. */
 static void
-reset_rings(unsigned int id, uint64_t features)
+reset_rings(unsigned int id, uint64_t features, uint16_t size)
 {
 	struct memory *m = &mem[id];
+	bool packed = features & RTE_BIT64(VIRTIO_F_RING_PACKED);
 	unsigned int i;
 
 	m->features = features | RTE_BIT64(VIRTIO_F_VERSION_1);
 	for (i = 0; i < 2; i++) {
-		m->avail[i]->idx = m->used[i]->idx = 0;
-		m->avail[i]->flags = 0;
-		m->last_avail[i] = m->last_used[i] = 0;
+		driver_reset(&m->ring[i], m->low + i * DRIVER_RING_BYTES, packed, size);
+		m->last_avail[i] = m->last_used[i] = m->ring[i].next;
 	}
 }
 
@@ -180,17 +183,11 @@ create_guest(unsigned int id)
 {
 	struct memory *m = &mem[id];
 	const struct rte_ether_hdr eth = { .dst_addr = { { 2, 0, 0, 0, 0, (uint8_t)id } } };
-	uint8_t *at;
 	unsigned int i;
 
 	m->low = calloc(1, LOW_SIZE);
 	m->high = calloc(1, HIGH_SIZE);
-	for (i = 0, at = m->low; i < 2; i++, at += 2048) {
-		m->desc[i] = (void *)at;
-		m->avail[i] = (void *)(at + 1024);
-		m->used[i] = (void *)(at + 1024 + 256);
-	}
-	reset_rings(id, 0);
+	reset_rings(id, 0, RING);
 	device_open(&device[id], (int)id, "", sw.qsbr);
 	device[id].has_memory = true;
 	for (i = 0; i < 2; i++)
@@ -209,30 +206,14 @@ address(uint32_t off)
 	return GUEST_BASE + off;
 }
 
-/* Offer a buffer: at offsets, n pieces of len bytes, of one of the shapes that virtio knows. */
-static void
-offer(struct memory *m, unsigned int ring, uint32_t off, uint32_t len, unsigned int pieces,
-	bool indirect)
+/* Offer a buffer of len bytes in so many parts. Returns false when the ring has no room. */
+static bool
+offer(struct memory *m, unsigned int ring, uint32_t off, uint32_t len, unsigned int parts, bool indirect)
 {
-	uint16_t slot = (uint16_t)(m->avail[ring]->idx % RING), flags = ring == 0 ? VRING_DESC_F_WRITE : 0;
-	uint32_t tables = TABLES_OFF + (ring * RING + slot) % 32 * INDIRECT * 16;
-	struct vring_desc *table = indirect ? (void *)host(m, tables) : m->desc[ring];
-	uint16_t first = indirect ? 0 : slot, i, at = first;
-	uint32_t part = len / pieces;
+	uint32_t table = TABLES_OFF + (ring * 16 + m->ring[ring].next % 16u) * INDIRECT * 16;
 
-	for (i = 0; i < pieces; i++) {
-		uint16_t next = (uint16_t)(indirect ? at + 1 : (at + 17) % RING);
-
-		table[at] = (struct vring_desc){ address(off + i * part), i + 1u < pieces ? part :
-			len - part * (pieces - 1),
-			(uint16_t)(flags | (i + 1u < pieces ? VRING_DESC_F_NEXT : 0)), next };
-		at = next;
-	}
-	if (indirect)
-		m->desc[ring][slot] = (struct vring_desc){ address(tables), pieces * 16,
-			VRING_DESC_F_INDIRECT, 0 };
-	m->avail[ring]->ring[slot] = slot;
-	__atomic_store_n(&m->avail[ring]->idx, (uint16_t)(m->avail[ring]->idx + 1), __ATOMIC_RELEASE);
+	return driver_offer(&m->ring[ring], address(off), len, (uint16_t)parts, ring == 0,
+		indirect ? host(m, table) : NULL, address(table));
 }
 
 static uint32_t
@@ -262,15 +243,16 @@ static const uint64_t nasty[] = { 0, 1, 2, 11, 12, 25, 26, 63, 64, 65, 0x7fff, 0
 	GUEST_BASE + LOW_SIZE, GUEST_BASE + LOW_SIZE + HIGH_SIZE - 1, GUEST_BASE + LOW_SIZE + HIGH_SIZE,
 	GUEST_BASE + TABLES_OFF, GUEST_BASE + TABLES_OFF + 1, UINT64_MAX, UINT64_MAX - 15, UINT64_MAX - GUEST_BASE };
 
-/* Alter one field of EVIL's rings or tables. */
+/* Alter one field of EVIL's virtqueues or tables, or one byte of a buffer. */
 static void
 alter(uint64_t *state)
 {
 	struct memory *m = &mem[EVIL];
 	uint64_t r = next_random(state), value = nasty[(r >> 8) % RTE_DIM(nasty)];
-	unsigned int ring = r & 1, slot = (unsigned int)(r >> 40) % RING;
-	struct vring_desc *d = r & 2 ? &m->desc[ring][slot] :
-		(struct vring_desc *)(void *)(m->low + TABLES_OFF) + (r >> 40) % (32 * INDIRECT);
+	struct driver_ring *ring = &m->ring[r & 1];
+	uint32_t slot = (uint32_t)(r >> 40) % ring->size;
+	struct vring_desc *d = r & 2 ? &ring->desc[slot] :
+		(struct vring_desc *)(void *)(m->low + TABLES_OFF) + (r >> 40) % (TABLES * INDIRECT);
 
 	if (r & 4)
 		value = next_random(state);
@@ -281,18 +263,18 @@ alter(uint64_t *state)
 	case 1:
 		__atomic_store_n(&d->len, (uint32_t)value, __ATOMIC_RELAXED);
 		break;
-	case 2:
+	case 2: /* packed: the id */
 		__atomic_store_n(&d->flags, (uint16_t)value, __ATOMIC_RELAXED);
 		break;
-	case 3:
+	case 3: /* packed: the flags */
 		__atomic_store_n(&d->next, (uint16_t)value, __ATOMIC_RELAXED);
 		break;
-	case 4:
-		__atomic_store_n(&m->avail[ring]->ring[slot], (uint16_t)value, __ATOMIC_RELAXED);
+	case 4: /* packed: memory that is not used, or event suppression */
+		__atomic_store_n(&ring->avail->ring[slot], (uint16_t)value, __ATOMIC_RELAXED);
 		break;
 	case 5:
 		if ((r >> 60) == 0) /* most jumps of the index end it at once */
-			__atomic_store_n(&m->avail[ring]->idx, (uint16_t)value, __ATOMIC_RELAXED);
+			__atomic_store_n(&ring->avail->idx, (uint16_t)value, __ATOMIC_RELAXED);
 		break;
 	default: /* the frame itself: its destination above all */
 		*host(m, BUFFERS_OFF + (uint32_t)(r >> 40) % (LOW_SIZE + HIGH_SIZE - BUFFERS_OFF)) =
@@ -368,16 +350,29 @@ uplink_turn(void)
 	w->rounds++;
 }
 
+/* A size of virtqueues: any that there can be. */
+static uint16_t
+any_size(bool packed)
+{
+	return (uint16_t)(packed ? 1 + below(DRIVER_RING_MAX) : 1u << below(11));
+}
+
+/* Start a guest again, by virtqueues of another kind. */
 static void
 renew(unsigned int id)
 {
 	static const uint64_t sets[] = { 0, RTE_BIT64(VIRTIO_NET_F_MRG_RXBUF),
 		RTE_BIT64(VIRTIO_NET_F_CSUM), RTE_BIT64(VIRTIO_RING_F_EVENT_IDX) |
 			RTE_BIT64(VIRTIO_NET_F_MRG_RXBUF) | RTE_BIT64(VIRTIO_NET_F_CSUM) };
+	bool packed = below(2);
+	uint64_t features = packed ? RTE_BIT64(VIRTIO_F_RING_PACKED) : 0;
 
 	rte_rcu_qsbr_thread_offline(sw.qsbr, 0);
 	device_pause(&device[id]);
-	reset_rings(id, id == EVIL ? sets[below(RTE_DIM(sets))] : 0);
+	if (id == EVIL)
+		reset_rings(id, features | sets[below(RTE_DIM(sets))], any_size(packed));
+	else
+		reset_rings(id, features, RING);
 	device_set_running(&device[id], true);
 	device_resume(&device[id]);
 	rte_rcu_qsbr_thread_online(sw.qsbr, 0);
@@ -389,8 +384,19 @@ make_room(uint16_t n)
 {
 	struct memory *p = &mem[PEER];
 
-	while ((uint16_t)(p->avail[0]->idx - p->used[0]->idx) < n)
-		offer(p, 0, BUFFERS_OFF + p->avail[0]->idx % RING * BUFFER, BUFFER, 1, false);
+	while (p->ring[0].in_use < n)
+		offer(p, 0, BUFFERS_OFF + p->ring[0].next % RING * BUFFER, BUFFER, 1, false);
+}
+
+/* What a guest was given back, or was given frames in, is its own again. */
+static void
+take_all(struct driver_ring *r)
+{
+	uint32_t len, n = 0;
+	uint16_t id;
+
+	while (n++ < r->size && driver_take(r, &id, &len))
+		;
 }
 
 /* GOOD sends two frames to PEER and up to two to EVIL: PEER gets its two. */
@@ -398,32 +404,44 @@ static void
 good_turn(uint8_t fill)
 {
 	struct memory *m = &mem[GOOD], *p = &mem[PEER];
-	uint32_t len[2], i, n = below(3);
-	uint16_t used = p->used[0]->idx;
+	uint32_t len[2], got_len, i, n = below(3);
+	uint16_t first, id;
 
+	take_all(&p->ring[0]); /* EVIL sends to it too */
 	make_room(2);
+	first = (uint16_t)((p->ring[0].next % RING + RING - p->ring[0].in_use) % RING);
 	for (i = 0; i < 2; i++) {
 		len[i] = 14 + below(FRAME - 14);
 		offer(m, 1, BUFFERS_OFF + i * BUFFER,
-			write_frame(m, BUFFERS_OFF + i * BUFFER, GOOD, PEER, (uint8_t)(fill + i), len[i]), 1,
-			false);
+			write_frame(m, BUFFERS_OFF + i * BUFFER, GOOD, PEER, (uint8_t)(fill + i), len[i]),
+			1 + below(2), below(4) == 0);
 	}
 	for (; i < 2 + n; i++)
 		offer(m, 1, BUFFERS_OFF + i * BUFFER, write_frame(m, BUFFERS_OFF + i * BUFFER, GOOD, EVIL,
 			fill, 14 + below(FRAME - 14)), 1 + below(2), below(2));
 	poll(GOOD);
-	check((uint16_t)(p->used[0]->idx - used) == 2, "a frame between the others was lost");
+	take_all(&m->ring[1]);
+	check(m->ring[1].in_use == 0, "a buffer was not given back");
 	for (i = 0; i < 2; i++) {
-		const struct vring_used_elem *e = &p->used[0]->ring[(used + i) % RING];
-		const uint8_t *got = host(p, BUFFERS_OFF + e->id * BUFFER) + VIRTIO_NET_HDR_LEN;
+		const uint8_t *got;
 
-		check(e->id == (used + i) % RING, "a buffer of the receiver was used out of turn");
-		check(e->len == VIRTIO_NET_HDR_LEN + len[i], "a frame between the others has a wrong length");
+		check(driver_take(&p->ring[0], &id, &got_len), "a frame between the others was lost");
+		check(id == (first + i) % RING, "a buffer of the receiver was used out of turn");
+		check(got_len == VIRTIO_NET_HDR_LEN + len[i], "a frame between the others has a wrong length");
+		got = host(p, BUFFERS_OFF + id * BUFFER) + VIRTIO_NET_HDR_LEN;
 		check(memcmp(got, &guest[PEER].mac, 6) == 0 && memcmp(got + 6, &guest[GOOD].mac, 6) == 0,
 			"a frame between the others has wrong addresses");
-		check(len[i] == 14 || (got[12] == (uint8_t)(fill + i) && memcmp(got + 12, got + 13, len[i] - 13) == 0),
-			"a frame between the others was altered");
+		check(len[i] == 14 || (got[12] == (uint8_t)(fill + i) &&
+			memcmp(got + 12, got + 13, len[i] - 13) == 0), "a frame between the others was altered");
 	}
+	check(!driver_take(&p->ring[0], &id, &got_len), "a frame too many");
+}
+
+/* Parts of a chain: a few, or as many as a table holds. */
+static unsigned int
+some_parts(void)
+{
+	return 1 + below(below(16) ? 4 : INDIRECT);
 }
 
 static void
@@ -432,35 +450,49 @@ evil_turn(uint64_t turn)
 	struct memory *m = &mem[EVIL];
 	uint32_t i, n = 1 + below(below(8) ? 6 : 40);
 
+	take_all(&m->ring[0]);
+	take_all(&m->ring[1]);
 	make_room((uint16_t)below(8));
 	for (i = 0; i < n; i++) {
-		uint32_t off = somewhere(), pieces = 1 + below(4);
+		uint32_t off = somewhere(), len = write_frame(m, off, EVIL, below(16) ? PEER + below(2) - 1 : EVIL,
+			(uint8_t)turn, 14 + below(FRAME - 14));
 
-		offer(m, 1, off, write_frame(m, off, EVIL, below(16) ? PEER + below(2) - 1 : EVIL,
-			(uint8_t)turn, 14 + below(FRAME - 14)), pieces, below(3) == 0);
-		offer(m, 0, somewhere(), below(4) ? BUFFER : below(BUFFER) + 1, 1 + below(4), below(3) == 0);
+		if (below(32) == 0) /* longer than a frame can be, and than the memory */
+			len = below(1u << (10 + below(8)));
+		offer(m, 1, off, len, some_parts(), below(3) == 0);
+		offer(m, 0, somewhere(), below(4) ? BUFFER : below(BUFFER) + 1, some_parts(), below(3) == 0);
 	}
 	for (i = below(4); i > 0; i--)
 		alter(&rng);
 	poll(EVIL);
 }
 
-int
-main(int argc, char **argv)
+/* Once in a while: other sizes, other kinds; EVIL after it was caught, and also before. */
+static bool
+renew_some(void)
 {
-	char *eal[] = { argv[0], (char *)(uintptr_t)"--no-huge", (char *)(uintptr_t)"-m",
+	bool caught = device_is_disabled(&device[EVIL]);
+
+	if (caught || below(64) == 0)
+		renew(EVIL);
+	if (below(256) == 0) {
+		take_all(&mem[PEER].ring[0]);
+		renew(PEER);
+	}
+	if (below(256) == 0)
+		renew(GOOD);
+	return caught;
+}
+
+static void
+start(char *program)
+{
+	char *eal[] = { program, (char *)(uintptr_t)"--no-huge", (char *)(uintptr_t)"-m",
 		(char *)(uintptr_t)"64", (char *)(uintptr_t)"--no-pci", (char *)(uintptr_t)"--no-shconf",
 		(char *)(uintptr_t)"--no-telemetry", (char *)(uintptr_t)"--log-level=critical", NULL };
-	uint64_t bursts = argc > 1 ? strtoull(argv[1], NULL, 10) : 1000000, turn, broken = 0, state;
-	uint64_t direct = 0, total = 0;
-	uint8_t *quiet;
-	pthread_t thread;
 	unsigned int i;
 
-	rng = argc > 2 ? strtoull(argv[2], NULL, 10) * 2 + 1 : 88172645463325252ull;
-	state = rng ^ 0x5555555555555555ull;
-	if (rte_eal_init(RTE_DIM(eal) - 1, eal) < 0)
-		return EXIT_FAILURE;
+	check(rte_eal_init(RTE_DIM(eal) - 1, eal) >= 0, "EAL");
 	rte_log_set_level(RTE_LOGTYPE_USER1, RTE_LOG_CRIT);
 	pool = rte_pktmbuf_pool_create("p", 2047, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	sw = (struct switch_ctx){ .cfg = &cfg, .guests = &guests, .uplink = &uplink, .pool = pool,
@@ -478,6 +510,20 @@ main(int argc, char **argv)
 		guests.all->guest[guests.all->n++] = &guest[i];
 	}
 	rte_rcu_qsbr_thread_online(sw.qsbr, 0);
+}
+
+int
+main(int argc, char **argv)
+{
+	uint64_t bursts = argc > 1 ? strtoull(argv[1], NULL, 10) : 1000000, turn, broken = 0, state;
+	uint64_t direct = 0, total = 0;
+	uint8_t *quiet;
+	pthread_t thread;
+	unsigned int i;
+
+	rng = argc > 2 ? strtoull(argv[2], NULL, 10) * 2 + 1 : 88172645463325252ull;
+	state = rng ^ 0x5555555555555555ull;
+	start(argv[0]);
 	quiet = calloc(1, HIGH_SIZE);
 	for (i = 0; i < HIGH_SIZE; i++)
 		quiet[i] = mem[GOOD].high[i] = (uint8_t)(i * 31);
@@ -487,13 +533,9 @@ main(int argc, char **argv)
 			__atomic_store_n(&scribble, turn / 1000 % 2, __ATOMIC_RELAXED);
 			check(memcmp(quiet, mem[GOOD].high, HIGH_SIZE) == 0, "memory of another guest was written");
 			for (i = 0; i < NB; i++)
-				check(i == EVIL || !device_is_disabled(&device[i]), "another guest was switched off");
+				check(i == EVIL || !device_is_disabled(&device[i]), "another guest was disabled");
 		}
-		/* Tell it off, and let it begin anew: also without having been caught. */
-		if (device_is_disabled(&device[EVIL]) || below(64) == 0) {
-			broken += device_is_disabled(&device[EVIL]);
-			renew(EVIL);
-		}
+		broken += renew_some();
 		evil_turn(turn);
 		uplink_turn();
 		good_turn((uint8_t)turn);
@@ -505,7 +547,7 @@ main(int argc, char **argv)
 		direct += w->counters.guest[i].tx_direct;
 		total += w->counters.guest[i].rx_ok;
 	}
-	printf("%" PRIu64 " bursts, %" PRIu64 " times switched off, %" PRIu64 " frames of EVIL copied, %"
+	printf("%" PRIu64 " bursts, %" PRIu64 " times disabled, %" PRIu64 " frames of EVIL copied, %"
 		PRIu64 " to it, %" PRIu64 " in all\n", bursts, broken,
 		w->counters.guest[EVIL].tx_direct, w->counters.guest[EVIL].rx_ok, direct);
 	fflush(stdout);
