@@ -24,6 +24,7 @@
 #include "cuse/descriptor.h"
 #include "cuse/memory.h"
 #include "cuse/translator.h"
+#include "vhost/fds.h"
 #include "vhost/vhost_user.h"
 
 /* vhost-net has two rings: 0 is the guest's receive ring, 1 its transmit ring. */
@@ -74,30 +75,6 @@ struct front_end {
 };
 
 static int
-send_message(const struct front_end *fe, struct vhost_user_message *m, const int *fds, int nb_fds)
-{
-	char control[CMSG_SPACE(MEMORY_PIECES_MAX * sizeof(int))] = { 0 };
-	struct iovec iov = { .iov_base = m, .iov_len = VHOST_USER_HEADER + m->size };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	struct cmsghdr *cmsg;
-	ssize_t n;
-
-	if (nb_fds > 0) {
-		msg.msg_control = control;
-		msg.msg_controllen = CMSG_SPACE((size_t)nb_fds * sizeof(int));
-		cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN((size_t)nb_fds * sizeof(int));
-		memcpy(CMSG_DATA(cmsg), fds, (size_t)nb_fds * sizeof(int));
-	}
-	do
-		n = sendmsg(fe->sock, &msg, MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	return n == (ssize_t)iov.iov_len ? 0 : -EIO;
-}
-
-static int
 receive_all(int sock, void *to, size_t len)
 {
 	ssize_t n;
@@ -119,7 +96,7 @@ exchange(const struct front_end *fe, struct vhost_user_message *m, const int *fd
 	int ret;
 
 	m->flags |= VHOST_USER_VERSION;
-	ret = send_message(fe, m, fds, nb_fds);
+	ret = fds_send(fe->sock, m, VHOST_USER_HEADER + m->size, fds, nb_fds, 0);
 	if (ret == 0)
 		ret = receive_all(fe->sock, m, VHOST_USER_HEADER);
 	if (ret == 0 && (m->request != request || m->size > sizeof(m->payload)))

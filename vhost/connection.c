@@ -189,27 +189,9 @@ refuse(struct connection *c, const char *why)
 static void
 send_back(struct connection *c, struct vhost_user_message *m, const int *fds, int nb_fds)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(c->fds))];
-	} control;
-	struct iovec iov = { .iov_base = m, .iov_len = VHOST_USER_HEADER + m->size };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	struct cmsghdr *cmsg;
-
 	m->flags = VHOST_USER_VERSION | VHOST_USER_NEED_REPLY;
-	if (nb_fds > 0) {
-		memset(&control, 0, sizeof(control));
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE((size_t)nb_fds * sizeof(int));
-		cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN((size_t)nb_fds * sizeof(int));
-		memcpy(CMSG_DATA(cmsg), fds, (size_t)nb_fds * sizeof(int));
-	}
 	c->state = CONNECTION_AWAITS_REPLY;
-	if (sendmsg(c->back.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)iov.iov_len)
+	if (fds_send(c->back.fd, m, VHOST_USER_HEADER + m->size, fds, nb_fds, MSG_DONTWAIT) < 0)
 		break_off(c, "the message cannot be passed on to librte_vhost");
 }
 

@@ -76,6 +76,36 @@ fds_kind(int fd)
 	return is_local_file(fd) ? FDS_MEMORY : FDS_OTHER;
 }
 
+int
+fds_send(int sock, const void *buf, size_t len, const int *fd, int n, int flags)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+	} control;
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf, .iov_len = len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct cmsghdr *cmsg;
+	ssize_t sent;
+
+	if (n > 0) {
+		memset(&control, 0, sizeof(control));
+		msg.msg_control = &control;
+		msg.msg_controllen = CMSG_SPACE((size_t)n * sizeof(int));
+		cmsg = CMSG_FIRSTHDR(&msg);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN((size_t)n * sizeof(int));
+		memcpy(CMSG_DATA(cmsg), fd, (size_t)n * sizeof(int));
+	}
+	do
+		sent = sendmsg(sock, &msg, flags | MSG_NOSIGNAL);
+	while (sent < 0 && errno == EINTR);
+	if (sent < 0)
+		return -errno;
+	return sent == (ssize_t)len ? 0 : -EIO;
+}
+
 static ssize_t
 peek(int sock, void *buf, size_t len, void *control, size_t control_len, struct msghdr *msg)
 {

@@ -65,6 +65,19 @@ enum fds_kind fds_kind(int fd);
 ssize_t fds_receive(int sock, void *buf, size_t len, struct fds_batch *batch, bool *belong);
 
 /**
+ * Send bytes, with descriptors. Any thread.
+ *
+ * @param sock a stream socket
+ * @param buf the bytes
+ * @param len how many
+ * @param fd descriptors to go with them
+ * @param n how many, at most FDS_MAX
+ * @param flags of sendmsg(2)
+ * @return 0, or a negative errno; -EIO when not all of it was sent
+ */
+int fds_send(int sock, const void *buf, size_t len, const int *fd, int n, int flags);
+
+/**
  * Whether closing a connection may block, because something unread is in its queue.
  *
  * @param sock a stream socket that was shut down
