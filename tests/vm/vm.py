@@ -144,11 +144,12 @@ def initramfs(name, script, programs=(), modules=NET_MODULES, fill=None):
 class Vm:
     """One running VM; every line of its console goes to say().
 
-    With sock its network card is a vhost-user device there; without it has none.
+    With sock its network card is a vhost-user device there; without it has none. chardev is added
+    to the socket's options, append to the kernel's command line.
     """
 
     def __init__(self, name, script, sock=None, mac=None, programs=(), device="", cpus="",
-                 memory=256, say=None, smp=1, modules=None, fill=None, extra=()):
+                 memory=256, say=None, smp=1, modules=None, fill=None, extra=(), chardev="", append=""):
         vmlinuz, _ = kernel()
         if modules is None:
             modules = NET_MODULES if sock else []
@@ -156,12 +157,12 @@ class Vm:
         args = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max",
                 "-m", str(memory), "-smp", str(smp), "-nodefaults", "-display", "none", "-no-reboot",
                 "-serial", "stdio", "-kernel", vmlinuz, "-initrd", image,
-                "-append", "console=ttyS0 quiet mitigations=off panic=-1 random.trust_cpu=on"]
+                "-append", "console=ttyS0 quiet mitigations=off panic=-1 random.trust_cpu=on " + append]
         if sock:
             args += [
                 "-object", f"memory-backend-memfd,id=mem,size={memory}M,share=on",
                 "-machine", "memory-backend=mem",
-                "-chardev", f"socket,id=chr,path={sock}",
+                "-chardev", f"socket,id=chr,path={sock}{chardev}",
                 "-netdev", "vhost-user,id=net,chardev=chr",
                 # vectors=0: QEMU 7.2 under TCG fails when virtio-net over vhost uses MSI-X
                 "-device", f"virtio-net-pci,netdev=net,mac={mac},romfile=,vectors=0{device}"]
