@@ -21,7 +21,7 @@ Q := $(if $(V),,@)
 APP := $(BUILD)/app/vhost-switch
 ASAN := $(BUILD)/asan/vhost-switch
 
-SRCS := main.c thread.c $(sort $(wildcard cli/*.c guest/*.c log/*.c process/*.c stats/*.c \
+SRCS := main.c thread.c $(sort $(wildcard cli/*.c log/*.c port/*.c process/*.c stats/*.c \
 	switch/*.c uplink/*.c vhost/*.c))
 ifeq ($(VHOST_CUSE),y)
 SRCS += $(sort $(wildcard cuse/*.c))

@@ -23,7 +23,7 @@
 
 #include "cli/options.h"
 #include "cuse/cuse.h"
-#include "guest/guest.h"
+#include "port/guest.h"
 #include "log/log.h"
 #include "main.h"
 #include "process/capture.h"

@@ -35,7 +35,7 @@
 #include <rte_prefetch.h>
 
 #include "switch/copy.h"
-#include "switch/fdb.h"
+#include "port/fdb.h"
 #include "vhost/chain.h"
 
 /**

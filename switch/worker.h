@@ -29,7 +29,7 @@
 #include <rte_branch_prediction.h>
 #include <rte_mempool.h>
 
-#include "guest/guest.h"
+#include "port/guest.h"
 #include "main.h"
 #include "stats/counters.h"
 #include "switch/mirror.h"

@@ -9,7 +9,7 @@
 #include <rte_pmd_ixgbe.h>
 
 #include "process/process.h"
-#include "switch/fdb.h"
+#include "port/fdb.h"
 #include "uplink/vmdq.h"
 
 /*

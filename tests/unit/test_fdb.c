@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "switch/fdb.h"
+#include "port/fdb.h"
 #include "unit.h"
 
 static struct fdb *fdb;

@@ -10,7 +10,7 @@
 #include <rte_malloc.h>
 #include <rte_vhost.h>
 
-#include "guest/guest.h"
+#include "port/guest.h"
 
 /* Devices that run and for which there was no place, the first to come first. Under the mutex. */
 static struct device *waiting[RTE_MAX_VHOST_DEVICE];

@@ -8,7 +8,7 @@
 #include <rte_malloc.h>
 #include <rte_spinlock.h>
 
-#include "switch/fdb.h"
+#include "port/fdb.h"
 
 struct fdb {
 	struct rte_hash *hash;

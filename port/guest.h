@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#ifndef GUEST_GUEST_H
-#define GUEST_GUEST_H
+#ifndef PORT_GUEST_H
+#define PORT_GUEST_H
 
 /**
  * @file
@@ -35,7 +35,7 @@
 #include <rte_rcu_qsbr.h>
 #include "main.h"
 #include "stats/counters.h"
-#include "switch/fdb.h"
+#include "port/fdb.h"
 #include "uplink/uplink.h"
 #include "vhost/vring.h"
 
@@ -257,4 +257,4 @@ guests_find(struct guests *guests, uint16_t id)
 	return g != NULL && guest_is_registered(g) ? g : NULL;
 }
 
-#endif /* GUEST_GUEST_H */
+#endif /* PORT_GUEST_H */

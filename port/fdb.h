@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#ifndef SWITCH_FDB_H
-#define SWITCH_FDB_H
+#ifndef PORT_FDB_H
+#define PORT_FDB_H
 
 /**
  * @file
@@ -123,4 +123,4 @@ void fdb_lookup_burst(struct fdb *fdb, const uint64_t *keys, uint16_t n, uint16_
  */
 uint16_t fdb_lookup(struct fdb *fdb, uint64_t key);
 
-#endif /* SWITCH_FDB_H */
+#endif /* PORT_FDB_H */
