@@ -8,13 +8,8 @@
 
 #include <rte_cycles.h>
 #include <rte_malloc.h>
-#include <rte_vhost.h>
 
 #include "port/guest.h"
-
-/* Devices that run and for which there was no place, the first to come first. Under the mutex. */
-static struct device *waiting[RTE_MAX_VHOST_DEVICE];
-static unsigned int nb_waiting;
 
 int
 guests_init(struct guests *guests, unsigned int nb_workers, unsigned int limit)
@@ -25,6 +20,7 @@ guests_init(struct guests *guests, unsigned int nb_workers, unsigned int limit)
 	guests->nb_workers = nb_workers;
 	guests->limit = RTE_MIN(limit, (unsigned int)GUEST_MAX);
 	guests->mirrored = GUEST_MAX;
+	TAILQ_INIT(&guests->waiting);
 	guests->learned_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (guests->learned_fd < 0)
 		return -errno;
@@ -205,33 +201,26 @@ join_locked(struct guests *guests, struct device *d)
 
 /* The device has gone, or has become a guest. */
 static void
-stop_waiting(const struct device *d)
+stop_waiting(struct guests *guests, struct device *d)
 {
-	unsigned int i, left = 0;
-
-	for (i = 0; i < nb_waiting; i++) {
-		if (waiting[i] != d)
-			waiting[left++] = waiting[i];
-	}
-	nb_waiting = left;
+	if (d->is_waiting)
+		TAILQ_REMOVE(&guests->waiting, d, waiting);
+	d->is_waiting = false;
 }
 
 /* Let in those for whom there is a place now, unless a message of theirs failed. */
 static void
 admit_waiting(struct guests *guests)
 {
-	unsigned int i = 0;
+	struct device *d, *next;
 
-	while (i < nb_waiting) {
-		struct device *d = waiting[i];
-
-		if (d->busy || !d->running) {
-			i++;
+	for (d = TAILQ_FIRST(&guests->waiting); d != NULL; d = next) {
+		next = TAILQ_NEXT(d, waiting);
+		if (d->busy || !d->running)
 			continue;
-		}
 		if (join_locked(guests, d) < 0)
 			break; /* for a place, or for memory: until the next one leaves */
-		stop_waiting(d);
+		stop_waiting(guests, d);
 	}
 }
 
@@ -240,10 +229,11 @@ admit_waiting(struct guests *guests)
  * often as its front end likes.
  */
 static void
-let_wait(const struct guests *guests, struct device *d)
+let_wait(struct guests *guests, struct device *d)
 {
-	stop_waiting(d); /* it was started again, and is the last one now */
-	waiting[nb_waiting++] = d;
+	stop_waiting(guests, d); /* it was started again, and is the last one now */
+	TAILQ_INSERT_TAIL(&guests->waiting, d, waiting);
+	d->is_waiting = true;
 	if (!d->limit_logged)
 		RTE_LOG(ERR, DATA, "guest refused: there can be %u guests and all are connected, "
 			"it waits until one leaves\n", guests->limit);
@@ -359,7 +349,7 @@ guests_leave(struct guests *guests, struct device *d)
 		leave_locked(guests, g);
 		admit_waiting(guests);
 	} else {
-		stop_waiting(d);
+		stop_waiting(guests, d);
 	}
 	pthread_mutex_unlock(&guests->mutex);
 }

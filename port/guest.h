@@ -100,7 +100,8 @@ struct guests {
 	pthread_mutex_t mutex;
 	uint64_t serial;      /**< of the last guest; under the mutex */
 	uint16_t mirrored;    /**< device id, GUEST_MAX: none; under the mutex */
-	bool closing; /**< no more guests; under the mutex */
+	TAILQ_HEAD(, device) waiting; /**< for a place, the first to come first; under the mutex */
+	bool closing;		      /**< no more guests; under the mutex */
 };
 
 /**

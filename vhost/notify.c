@@ -14,7 +14,6 @@
 
 #include <rte_branch_prediction.h>
 #include <rte_common.h>
-#include <rte_vhost.h>
 
 #include "vhost/notify.h"
 #include "main.h"
@@ -45,9 +44,6 @@ static __thread struct notifier {
 	aio_context_t aio;
 	timer_t timer;
 } notifier;
-
-/* Call descriptors by vid and virtqueue, each plus one: 0 is none. */
-static int kept[RTE_MAX_VHOST_DEVICE][NOTIFY_RINGS_MAX];
 
 /* An operation on it completes at once. */
 static int dev_null = -1;
@@ -167,19 +163,4 @@ notify_end(void)
 	else if (n->kind == TIMER)
 		timer_delete(n->timer);
 	*n = (struct notifier){ .kind = UNTRIED };
-}
-
-int
-notify_keep_call(int vid, uint16_t vring, int callfd)
-{
-	int before = kept[vid][vring] - 1;
-
-	kept[vid][vring] = callfd + 1;
-	return before;
-}
-
-int
-notify_call(int vid, uint16_t vring)
-{
-	return kept[vid][vring] - 1;
 }

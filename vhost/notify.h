@@ -21,14 +21,11 @@
  * Where the kernel offers no such context (seccomp, fs.aio-max-nr), a write is interrupted by
  * a timer signal when it blocks.
  *
- * For the same reason librte_vhost gets no call descriptors: see guests_set_call().
+ * For the same reason librte_vhost gets no call descriptors: see device_set_call().
  */
 
 #include <stdbool.h>
 #include <stdint.h>
-
-/** Virtqueues of a device, librte_vhost's limit (VHOST_MAX_VRING). */
-#define NOTIFY_RINGS_MAX 256
 
 /**
  * Notify a driver. Called by any thread; each has a context of its own from the first call on.
@@ -41,24 +38,5 @@ bool notify_send(int callfd);
 
 /** Release the calling thread's context. Called by a thread that ends. */
 void notify_end(void);
-
-/**
- * Keep the call descriptor of a virtqueue. Called by the vhost thread.
- *
- * @param vid librte_vhost's handle
- * @param vring virtqueue index, below NOTIFY_RINGS_MAX
- * @param callfd an eventfd, which belongs to this module from now on; -1: none
- * @return the one that was kept until now, for the caller to close; -1: none
- */
-int notify_keep_call(int vid, uint16_t vring, int callfd);
-
-/**
- * Look up a call descriptor. Called by the vhost thread.
- *
- * @param vid librte_vhost's handle
- * @param vring virtqueue index, below NOTIFY_RINGS_MAX
- * @return what notify_keep_call() got last, or -1
- */
-int notify_call(int vid, uint16_t vring);
 
 #endif /* VHOST_NOTIFY_H */

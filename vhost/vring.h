@@ -34,6 +34,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include <rte_branch_prediction.h>
 #include <rte_common.h>
@@ -118,6 +119,8 @@ struct device {
 	uint64_t announce; /**< key of a MAC address that a RARP is to be sent for, 0: none; atomic */
 	uint64_t features; /**< negotiated virtio features */
 	int vid;	   /**< librte_vhost's handle */
+	TAILQ_ENTRY(device) waiting; /**< port/'s: the device waits for a place among the guests */
+	bool is_waiting;
 	const char *path;  /**< socket that the front end came by */
 
 	/* The vhost thread's own. */
