@@ -289,10 +289,10 @@ log_refused(const struct guest *g, const char *why)
 }
 
 static void
-log_broken(const struct guest *g, const char *ring)
+log_invalid(const struct guest *g, const char *ring)
 {
-	RTE_LOG(ERR, DATA, "(%u) switched off: its %s virtqueue has an index, address or "
-		"chain against the rules of virtio\n", g->id, ring);
+	RTE_LOG(ERR, DATA, "(%u) disabled: invalid index, address or descriptor chain in its %s "
+		"virtqueue\n", g->id, ring);
 }
 
 /* Under the mutex. */
@@ -308,9 +308,9 @@ log_reports(struct guest *g)
 	if (reports & RTE_BIT32(GUEST_REPORT_FDB_FULL))
 		log_refused(g, "the MAC table is full");
 	if (reports & RTE_BIT32(GUEST_REPORT_BROKEN_TRANSMIT))
-		log_broken(g, "transmit");
+		log_invalid(g, "transmit");
 	if (reports & RTE_BIT32(GUEST_REPORT_BROKEN_RECEIVE))
-		log_broken(g, "receive");
+		log_invalid(g, "receive");
 }
 
 /*
@@ -509,7 +509,7 @@ guests_program(struct guests *guests)
 
 		if (g != NULL && !g->fault_logged &&
 				__atomic_load_n(&g->device->memory_gone, __ATOMIC_ACQUIRE)) {
-			RTE_LOG(ERR, DATA, "(%u) switched off: the file of its memory was cut off\n",
+			RTE_LOG(ERR, DATA, "(%u) disabled: its memory file was truncated\n",
 				g->id);
 			g->fault_logged = true;
 		}

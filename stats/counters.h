@@ -34,7 +34,7 @@
 	_(TO_SELF, to_self, "destination MAC is the sender's own")                                 \
 	_(NO_DESTINATION, no_destination, "nobody has the destination MAC and there is no uplink") \
 	_(GUEST_FULL, guest_full, "receive ring of the destination guest is full")                 \
-	_(GUEST_OFF, guest_off, "destination guest is switched off")                               \
+	_(GUEST_DISABLED, guest_disabled, "destination guest is disabled")                         \
 	_(GUEST_STOPPED, guest_stopped, "destination guest's device is stopped")                   \
 	_(GUEST_TOO_LONG, guest_too_long, "longer than the destination guest's buffers")           \
 	_(UPLINK_FULL, uplink_full, "transmit queue of the NIC is full")                           \
@@ -47,7 +47,7 @@
 /** Why a frame that was on its way to a guest did not reach it. */
 #define FOREACH_RX_DROP(_)                                                                         \
 	_(RING_FULL, ring_full, "the guest's receive ring is full")                                \
-	_(SWITCHED_OFF, switched_off, "the guest is switched off")                                 \
+	_(DISABLED, disabled, "the guest is disabled")                                             \
 	_(GUEST_STOPPED, guest_stopped, "the guest's device is stopped")                           \
 	_(TOO_LONG, too_long, "longer than the guest's buffers")                                   \
 	_(OFFLOAD, offload, "checksum or segmentation could not be completed in software")         \

@@ -77,7 +77,7 @@ const char *
 stats_guest_state(const struct guest *g)
 {
 	if (device_is_disabled(g->device))
-		return "switched off";
+		return "disabled";
 	if (guest_is_registered(g))
 		return "registered";
 	return g->refused ? "refused" : "ready";
@@ -93,7 +93,7 @@ stats_no_traffic_reason(const struct guest *g)
 	for (i = 0; i < QUEUE_PAIR_WORDS; i++)
 		rings |= __atomic_load_n(&d->rx[i], __ATOMIC_RELAXED);
 	if (device_is_disabled(d))
-		return "switched off, the log says why";
+		return "disabled, the log says why";
 	if (device_is_paused(d))
 		return "the front end is changing the device";
 	if (!d->running)

@@ -24,7 +24,7 @@ static const struct {
 	[VRING_PAUSED] = { RX_DROP_RING_FULL, TX_DROP_GUEST_FULL },
 	[VRING_TOO_LONG] = { RX_DROP_TOO_LONG, TX_DROP_GUEST_TOO_LONG },
 	[VRING_STOPPED] = { RX_DROP_GUEST_STOPPED, TX_DROP_GUEST_STOPPED },
-	[VRING_DISABLED] = { RX_DROP_SWITCHED_OFF, TX_DROP_GUEST_OFF },
+	[VRING_DISABLED] = { RX_DROP_DISABLED, TX_DROP_GUEST_DISABLED },
 };
 
 /* Count what became of a frame for its sender, unless that is the uplink or a flood. */

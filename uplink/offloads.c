@@ -124,7 +124,7 @@ disable_merging(struct port_offloads *offloads, const struct port_link *link)
 		return;
 	}
 	snprintf(offloads->merging, sizeof(offloads->merging), "%s", link->if_name);
-	RTE_LOG(INFO, UPLINK, "port %u: merging of TCP segments switched off for %s\n", link->port,
+	RTE_LOG(INFO, UPLINK, "port %u: merging of TCP segments disabled for %s\n", link->port,
 		link->if_name);
 }
 
@@ -161,7 +161,7 @@ disable_unfinished(struct port_offloads *offloads, const struct port_link *link)
 		return;
 	}
 	snprintf(offloads->unfinished, sizeof(offloads->unfinished), "%s", far.name);
-	RTE_LOG(INFO, UPLINK, "port %u: transmit offloads switched off for %s, the other end of %s\n",
+	RTE_LOG(INFO, UPLINK, "port %u: transmit offloads disabled for %s, the other end of %s\n",
 		link->port, far.name, link->if_name);
 }
 

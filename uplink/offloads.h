@@ -8,8 +8,8 @@
  *
  * A kernel that sends by one end of a veth pair leaves checksums and TCP segmentation to the "card",
  * which there is none of, and a kernel that receives merges TCP segments (GRO). Packet sockets show
- * such frames as they are: cut off at the length of the ring's frames, with checksums that no
- * receiver accepts. So both are switched off for as long as the port is used: merging at the
+ * such frames as they are: truncated to the length of the ring's frames, with checksums that no
+ * receiver accepts. So both are disabled for as long as the port is used: merging at the
  * interface, and at the other end of a veth pair what is left to the card. Where the switch may not,
  * or does not see that end, it says what to type.
  *
@@ -26,8 +26,8 @@
 
 /** What was changed, to be changed back. All zero: nothing. */
 struct port_offloads {
-	char merging[IF_NAMESIZE];	 /**< interface whose GRO was switched off */
-	char unfinished[IF_NAMESIZE]; /**< interface whose transmit checksums were switched off */
+	char merging[IF_NAMESIZE];	 /**< interface whose GRO was disabled */
+	char unfinished[IF_NAMESIZE]; /**< interface whose transmit checksums were disabled */
 };
 
 /**

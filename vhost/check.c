@@ -265,7 +265,7 @@ check_log(const struct connection *c)
 	seals = fcntl(c->fds[0], F_GET_SEALS);
 	if ((seals < 0 || !(seals & F_SEAL_SHRINK)) &&
 			fcntl(c->fds[0], F_ADD_SEALS, F_SEAL_SHRINK) < 0)
-		return "a log whose file can be cut off";
+		return "the file of the dirty log can be truncated";
 	return NULL;
 }
 

@@ -71,7 +71,7 @@ write_ro(struct nic *nic, uint32_t *r, unsigned int i, uint32_t value)
 	RTE_SET_USED(value);
 }
 
-/* A feature that is not there may only be switched off. */
+/* A feature that is not there may only be disabled. */
 static void
 write_zero(struct nic *nic, uint32_t *r, unsigned int i, uint32_t value)
 {

@@ -344,10 +344,10 @@ def test_memory_whose_pages_cannot_be_had(pair, guests, full_tmpfs, rings):
     os.ftruncate(full_tmpfs, more)
     ask(evil, SET_MEM_TABLE, table(region(evil, size=more)), [full_tmpfs])
     if rings == "in use":
-        s.wait_log("(2) switched off: the file of its memory was cut off")
+        s.wait_log("(2) disabled: its memory file was truncated")
     else:
         evil.start()
-        s.wait_log("switched off")
+        s.wait_log("disabled")
 
 
 def test_memory_that_comes_and_goes(pair, guests):

@@ -274,7 +274,7 @@ test_nothing_waits_for_a_guest_that_is_stopped_or_disabled(void **state)
 	device[1].disabled = true;
 	put(60, 2);
 	flush();
-	assert_int_equal(w->counters.guest[1].rx_drop[RX_DROP_SWITCHED_OFF], 2);
+	assert_int_equal(w->counters.guest[1].rx_drop[RX_DROP_DISABLED], 2);
 	assert_int_equal(w->n_dirty, 0);
 }
 
