@@ -31,7 +31,7 @@ RTE_LOG_REGISTER(log_type_cuse, vhost-switch.cuse, INFO);
 
 /*
  * The device's default number: of the major of miscellaneous devices, since DPDK's virtio_user
- * looks at that to tell vhost-net from a socket, and of the minors above those that misc_register()
+ * looks at that to send_message vhost-net from a socket, and of the minors above those that misc_register()
  * gives away.
  */
 #define MISC_MAJOR 10
@@ -44,13 +44,13 @@ RTE_LOG_REGISTER(log_type_cuse, vhost-switch.cuse, INFO);
 /* An open of the device. */
 struct open_device {
 	LIST_ENTRY(open_device) link;
-	struct front_end *fe;
+	struct translator *t;
 };
 
 static struct {
 	char socket[sizeof("/run/vhost-switch-.sock") + NAME_LENGTH_MAX];
 	char path[sizeof("/dev/") + NAME_LENGTH_MAX];
-	char info[sizeof("DEVNAME=") + NAME_LENGTH_MAX]; /* what the kernel is told */
+	char info[sizeof("DEVNAME=") + NAME_LENGTH_MAX]; /* what the kernel is sent */
 	unsigned int major, minor;
 	struct fuse_session *session;
 	bool appeared;
@@ -73,7 +73,7 @@ static void
 on_open(fuse_req_t req, struct fuse_file_info *fi)
 {
 	struct open_device *o = calloc(1, sizeof(*o));
-	int ret = o == NULL ? -ENOMEM : front_end_create(device.socket, &o->fe);
+	int ret = o == NULL ? -ENOMEM : translator_create(device.socket, &o->t);
 
 	if (ret < 0) {
 		RTE_LOG(WARNING, CUSE, "%s cannot be opened: %s\n", device.path, strerror(-ret));
@@ -90,7 +90,7 @@ static void
 forget(struct open_device *o)
 {
 	LIST_REMOVE(o, link);
-	front_end_destroy(o->fe);
+	translator_destroy(o->t);
 	free(o);
 }
 
@@ -102,7 +102,7 @@ on_release(fuse_req_t req, struct fuse_file_info *fi)
 }
 
 /*
- * The kernel does not know what an ioctl of ours reads and writes. It asks with no data, is told
+ * The kernel does not know what an ioctl of ours reads and writes. It asks with no data, is sent
  * where the data is, and asks again with it: once more for the regions of VHOST_SET_MEM_TABLE.
  * The caller may change its memory in between, so lengths are worked out anew each time.
  */
@@ -122,8 +122,8 @@ on_ioctl(fuse_req_t req, int signed_cmd, void *arg, struct fuse_file_info *fi, u
 		fuse_reply_err(req, ENOTTY);
 		return;
 	}
-	front_end_sizes(cmd, NULL, 0, &header, &out_iov.iov_len);
-	front_end_sizes(cmd, in_buf, in_len, &in, &out_iov.iov_len);
+	translator_sizes(cmd, NULL, 0, &header, &out_iov.iov_len);
+	translator_sizes(cmd, in_buf, in_len, &in, &out_iov.iov_len);
 	if (in_len < in || out_len < out_iov.iov_len) {
 		if (in_len > header) { /* the number of regions has grown meanwhile */
 			fuse_reply_err(req, EINVAL);
@@ -133,7 +133,7 @@ on_ioctl(fuse_req_t req, int signed_cmd, void *arg, struct fuse_file_info *fi, u
 		fuse_reply_ioctl_retry(req, &in_iov, in > 0, &out_iov, out_iov.iov_len > 0);
 		return;
 	}
-	ret = front_end_ioctl(o->fe, fuse_req_ctx(req)->pid, cmd, in_buf, out);
+	ret = translator_ioctl(o->t, fuse_req_ctx(req)->pid, cmd, in_buf, out);
 	if (ret < 0)
 		fuse_reply_err(req, -ret);
 	else

@@ -49,7 +49,7 @@ open_mapping(pid_t process, const struct mapping *m)
 
 /* A mapping may be longer than its file, and touching it there is a SIGBUS. */
 static bool
-file_is_long_enough(const struct memory_piece *p)
+file_is_long_enough(const struct memory_region *p)
 {
 	struct stat st;
 
@@ -59,9 +59,9 @@ file_is_long_enough(const struct memory_piece *p)
 
 struct search {
 	pid_t process;
-	struct memory_piece *pieces;
+	struct memory_region *regions;
 	int n;
-	struct mapping last; /* that the last piece came from */
+	struct mapping last; /* that the last region came from */
 	const char *why;
 };
 
@@ -71,8 +71,8 @@ add_piece(struct search *s, const struct vhost_memory_region *r, const struct ma
 {
 	uint64_t start = RTE_MAX((uint64_t)r->userspace_addr, m->start);
 	uint64_t end = RTE_MIN((uint64_t)(r->userspace_addr + r->memory_size), m->end);
-	struct memory_piece *p = s->n > 0 ? &s->pieces[s->n - 1] : NULL;
-	struct memory_piece piece = {
+	struct memory_region *p = s->n > 0 ? &s->regions[s->n - 1] : NULL;
+	struct memory_region region = {
 		.guest_address = r->guest_phys_addr + (start - r->userspace_addr),
 		.size = end - start,
 		.caller_address = start,
@@ -82,24 +82,24 @@ add_piece(struct search *s, const struct vhost_memory_region *r, const struct ma
 	/* The same file goes on: with hugepages EAL maps each page on its own. */
 	if (p != NULL && m->inode == s->last.inode && m->major == s->last.major &&
 			m->minor == s->last.minor &&
-			p->guest_address + p->size == piece.guest_address &&
-			p->caller_address + p->size == start && p->offset + p->size == piece.offset) {
-		p->size += piece.size;
+			p->guest_address + p->size == region.guest_address &&
+			p->caller_address + p->size == start && p->offset + p->size == region.offset) {
+		p->size += region.size;
 		return 0;
 	}
-	if (s->n == MEMORY_PIECES_MAX) {
-		s->why = "guest memory is in more than 8 files or pieces "
+	if (s->n == MEMORY_REGIONS_MAX) {
+		s->why = "guest memory is in more than 8 files or regions "
 			"(DPDK guests: --single-file-segments)";
 		return -E2BIG;
 	}
-	piece.fd = open_mapping(s->process, m);
-	if (piece.fd < 0) {
-		s->why = piece.fd == -EPERM ?
+	region.fd = open_mapping(s->process, m);
+	if (region.fd < 0) {
+		s->why = region.fd == -EPERM ?
 			"a file of guest memory cannot be opened without CAP_CHECKPOINT_RESTORE" :
 			"a file of guest memory cannot be opened";
-		return piece.fd;
+		return region.fd;
 	}
-	s->pieces[s->n++] = piece;
+	s->regions[s->n++] = region;
 	s->last = *m;
 	return 0;
 }
@@ -137,10 +137,10 @@ search_region(struct search *s, const struct vhost_memory_region *r)
 }
 
 int
-memory_take(pid_t process, const struct vhost_memory *table, struct memory_piece *pieces,
+memory_take(pid_t process, const struct vhost_memory *table, struct memory_region *regions,
 	const char **why)
 {
-	struct search s = { .process = process, .pieces = pieces };
+	struct search s = { .process = process, .regions = regions };
 	const struct vhost_memory_region *r;
 	uint32_t i;
 	int ret = 0, k;
@@ -156,7 +156,7 @@ memory_take(pid_t process, const struct vhost_memory *table, struct memory_piece
 		ret = search_region(&s, r);
 	}
 	for (k = 0; k < s.n && ret == 0; k++) {
-		if (!file_is_long_enough(&pieces[k])) {
+		if (!file_is_long_enough(&regions[k])) {
 			s.why = "a file of guest memory is shorter than its mapping";
 			ret = -EFAULT;
 		}
@@ -167,14 +167,14 @@ memory_take(pid_t process, const struct vhost_memory *table, struct memory_piece
 	}
 	if (ret == 0)
 		return s.n;
-	memory_release(pieces, s.n);
+	memory_release(regions, s.n);
 	*why = s.why;
 	return ret;
 }
 
 void
-memory_release(struct memory_piece *pieces, int n)
+memory_release(struct memory_region *regions, int n)
 {
 	while (n-- > 0)
-		close(pieces[n].fd);
+		close(regions[n].fd);
 }

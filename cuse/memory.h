@@ -20,11 +20,11 @@
 
 #include "vhost/vhost_user.h"
 
-/** A piece becomes a region of a message. */
-#define MEMORY_PIECES_MAX VHOST_USER_REGIONS_MAX
+/** A region becomes a region of a message. */
+#define MEMORY_REGIONS_MAX VHOST_USER_REGIONS_MAX
 
-/** A piece of guest memory that lies in one file. */
-struct memory_piece {
+/** A region of guest memory that lies in one file. */
+struct memory_region {
 	uint64_t guest_address;	 /**< in the guest's physical memory */
 	uint64_t size;		 /**< bytes */
 	uint64_t caller_address; /**< in the calling process */
@@ -37,15 +37,15 @@ struct memory_piece {
  *
  * @param process the calling process
  * @param table its VHOST_SET_MEM_TABLE
- * @param[out] pieces at least MEMORY_PIECES_MAX
+ * @param[out] regions at least MEMORY_REGIONS_MAX
  * @param[out] why on error, a text for the log
- * @return number of pieces, 0 for a table without regions, or a negative errno: -EFAULT when the
- *   memory is private or not there, or the table makes no sense, -E2BIG when it is in too many pieces
+ * @return number of regions, 0 for a table without regions, or a negative errno: -EFAULT when the
+ *   memory is private or not there, or the table makes no sense, -E2BIG when it is in too many regions
  */
-int memory_take(pid_t process, const struct vhost_memory *table, struct memory_piece *pieces,
+int memory_take(pid_t process, const struct vhost_memory *table, struct memory_region *regions,
 	const char **why);
 
-/** Close the descriptors of n pieces. */
-void memory_release(struct memory_piece *pieces, int n);
+/** Close the descriptors of n regions. */
+void memory_release(struct memory_region *regions, int n);
 
 #endif /* CUSE_MEMORY_H */

@@ -59,15 +59,15 @@ struct ring {
 	bool attached;		/* librte_vhost has it */
 };
 
-struct front_end {
+struct translator {
 	const char *path;
 	int sock;
 	uint64_t features;    /* that can be had */
 	uint64_t negotiated;  /* those of the last VHOST_SET_FEATURES */
 	pid_t owner;	      /* the process that called VHOST_SET_OWNER, 0: none */
 	bool has_table;	      /* there was a VHOST_SET_MEM_TABLE, perhaps one without regions */
-	int nb_pieces;	      /* of guest memory; their descriptors are closed */
-	struct memory_piece pieces[MEMORY_PIECES_MAX];
+	int nb_regions;	      /* of guest memory; their descriptors are closed */
+	struct memory_region regions[MEMORY_REGIONS_MAX];
 	struct ring rings[RINGS];
 	unsigned int complaints;
 	pid_t process;	      /* of the call in hand */
@@ -90,64 +90,64 @@ receive_all(int sock, void *to, size_t len)
  * in m.
  */
 static int
-exchange(const struct front_end *fe, struct vhost_user_message *m, const int *fds, int nb_fds)
+exchange(const struct translator *t, struct vhost_user_message *m, const int *fds, int nb_fds)
 {
 	uint32_t request = m->request;
 	int ret;
 
 	m->flags |= VHOST_USER_VERSION;
-	ret = fds_send(fe->sock, m, VHOST_USER_HEADER + m->size, fds, nb_fds, 0);
+	ret = fds_send(t->sock, m, VHOST_USER_HEADER + m->size, fds, nb_fds, 0);
 	if (ret == 0)
-		ret = receive_all(fe->sock, m, VHOST_USER_HEADER);
+		ret = receive_all(t->sock, m, VHOST_USER_HEADER);
 	if (ret == 0 && (m->request != request || m->size > sizeof(m->payload)))
 		ret = -EIO;
 	if (ret == 0)
-		ret = receive_all(fe->sock, &m->payload, m->size);
+		ret = receive_all(t->sock, &m->payload, m->size);
 	return ret;
 }
 
 /* The same for a message that has no reply of its own, but an acknowledgement. */
 static int
-tell(struct front_end *fe, struct vhost_user_message *m, const int *fds, int nb_fds)
+send_message(struct translator *t, struct vhost_user_message *m, const int *fds, int nb_fds)
 {
 	int ret;
 
 	m->flags = VHOST_USER_NEED_REPLY;
-	ret = exchange(fe, m, fds, nb_fds);
+	ret = exchange(t, m, fds, nb_fds);
 	if (ret < 0)
-		fe->why = "the connection to librte_vhost is broken";
+		t->why = "the connection to librte_vhost is broken";
 	else if (m->payload.u64 != 0) {
-		fe->why = "librte_vhost refused it, see its own lines";
+		t->why = "librte_vhost refused it, see its own lines";
 		ret = -EINVAL;
 	}
 	return ret;
 }
 
 static int
-tell_u64(struct front_end *fe, enum vhost_user_request request, uint64_t value)
+send_u64(struct translator *t, enum vhost_user_request request, uint64_t value)
 {
 	struct vhost_user_message m = { .request = request, .size = sizeof(m.payload.u64),
 		.payload.u64 = value };
 
-	return tell(fe, &m, NULL, 0);
+	return send_message(t, &m, NULL, 0);
 }
 
 static int
-ask_u64(const struct front_end *fe, enum vhost_user_request request, uint64_t *value)
+ask_u64(const struct translator *t, enum vhost_user_request request, uint64_t *value)
 {
 	struct vhost_user_message m = { .request = request };
-	int ret = exchange(fe, &m, NULL, 0);
+	int ret = exchange(t, &m, NULL, 0);
 
 	*value = m.payload.u64;
 	return ret;
 }
 
 static int
-hang_up(struct front_end *fe, int error)
+hang_up(struct translator *t, int error)
 {
-	if (fe->sock >= 0)
-		close(fe->sock);
-	fe->sock = -1;
+	if (t->sock >= 0)
+		close(t->sock);
+	t->sock = -1;
 	return error;
 }
 
@@ -162,115 +162,115 @@ keep(int *kept, int fd)
 
 /* Forget all that the client said. */
 static void
-forget(struct front_end *fe)
+forget(struct translator *t)
 {
 	unsigned int i;
 
-	fe->owner = 0;
-	fe->negotiated = 0;
-	fe->nb_pieces = 0;
+	t->owner = 0;
+	t->negotiated = 0;
+	t->nb_regions = 0;
 	for (i = 0; i < RINGS; i++) {
-		keep(&fe->rings[i].kick, -1);
-		keep(&fe->rings[i].call, -1);
-		fe->rings[i] = (struct ring){ .num = 1, .kick = -1, .call = -1 };
+		keep(&t->rings[i].kick, -1);
+		keep(&t->rings[i].call, -1);
+		t->rings[i] = (struct ring){ .num = 1, .kick = -1, .call = -1 };
 	}
 }
 
 /* Begin a new life as a vhost-user front end. */
 static int
-call_up(struct front_end *fe)
+call_up(struct translator *t)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	struct timeval timeout = { .tv_sec = REPLY_TIMEOUT_S };
 	uint64_t protocol;
 
-	snprintf(un.sun_path, sizeof(un.sun_path), "%s", fe->path);
-	fe->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fe->sock < 0)
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", t->path);
+	t->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (t->sock < 0)
 		return -errno;
-	setsockopt(fe->sock, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-	setsockopt(fe->sock, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-	if (connect(fe->sock, (struct sockaddr *)&un, sizeof(un)) < 0)
-		return hang_up(fe, -errno);
-	if (ask_u64(fe, VHOST_USER_GET_FEATURES, &fe->features) < 0 ||
-			ask_u64(fe, VHOST_USER_GET_PROTOCOL_FEATURES, &protocol) < 0 ||
+	setsockopt(t->sock, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	setsockopt(t->sock, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+	if (connect(t->sock, (struct sockaddr *)&un, sizeof(un)) < 0)
+		return hang_up(t, -errno);
+	if (ask_u64(t, VHOST_USER_GET_FEATURES, &t->features) < 0 ||
+			ask_u64(t, VHOST_USER_GET_PROTOCOL_FEATURES, &protocol) < 0 ||
 			!(protocol & RTE_BIT64(VHOST_USER_PROTOCOL_F_REPLY_ACK)) ||
-			tell_u64(fe, VHOST_USER_SET_PROTOCOL_FEATURES,
+			send_u64(t, VHOST_USER_SET_PROTOCOL_FEATURES,
 				RTE_BIT64(VHOST_USER_PROTOCOL_F_REPLY_ACK)) < 0)
-		return hang_up(fe, -EIO);
-	fe->features &= ~HIDDEN_FEATURES;
+		return hang_up(t, -EIO);
+	t->features &= ~HIDDEN_FEATURES;
 	return 0;
 }
 
 int
-front_end_create(const char *socket, struct front_end **fe)
+translator_create(const char *socket, struct translator **t)
 {
 	unsigned int i;
 	int ret;
 
-	*fe = calloc(1, sizeof(**fe));
-	if (*fe == NULL)
+	*t = calloc(1, sizeof(**t));
+	if (*t == NULL)
 		return -ENOMEM;
-	(*fe)->path = socket;
+	(*t)->path = socket;
 	for (i = 0; i < RINGS; i++)
-		(*fe)->rings[i].kick = (*fe)->rings[i].call = -1;
-	forget(*fe);
-	ret = call_up(*fe);
+		(*t)->rings[i].kick = (*t)->rings[i].call = -1;
+	forget(*t);
+	ret = call_up(*t);
 	if (ret < 0) {
-		free(*fe);
-		*fe = NULL;
+		free(*t);
+		*t = NULL;
 	}
 	return ret;
 }
 
 void
-front_end_destroy(struct front_end *fe)
+translator_destroy(struct translator *t)
 {
-	hang_up(fe, 0);
-	forget(fe);
-	free(fe);
+	hang_up(t, 0);
+	forget(t);
+	free(t);
 }
 
 /* Rings and librte_vhost. */
 
 static int
-tell_state(struct front_end *fe, enum vhost_user_request request, unsigned int i, uint32_t value)
+send_state(struct translator *t, enum vhost_user_request request, unsigned int i, uint32_t value)
 {
 	struct vhost_user_message m = { .request = request, .size = sizeof(m.payload.state),
 		.payload.state = { .index = i, .num = value } };
 
-	return tell(fe, &m, NULL, 0);
+	return send_message(t, &m, NULL, 0);
 }
 
 static int
-tell_address(struct front_end *fe, unsigned int i)
+send_address(struct translator *t, unsigned int i)
 {
 	struct vhost_user_message m = { .request = VHOST_USER_SET_VRING_ADDR,
-		.size = sizeof(m.payload.address), .payload.address = fe->rings[i].addr };
+		.size = sizeof(m.payload.address), .payload.address = t->rings[i].addr };
 
 	/* Nothing is logged, since VHOST_F_LOG_ALL is not offered. */
 	m.payload.address.index = i;
 	m.payload.address.flags = 0;
 	m.payload.address.log_guest_addr = 0;
-	return tell(fe, &m, NULL, 0);
+	return send_message(t, &m, NULL, 0);
 }
 
 static int
-tell_eventfd(struct front_end *fe, enum vhost_user_request request, unsigned int i, int fd)
+send_eventfd(struct translator *t, enum vhost_user_request request, unsigned int i, int fd)
 {
 	struct vhost_user_message m = { .request = request, .size = sizeof(m.payload.u64),
 		.payload.u64 = fd < 0 ? i | VHOST_USER_NO_FD : i };
 
-	return tell(fe, &m, &fd, fd < 0 ? 0 : 1);
+	return send_message(t, &m, &fd, fd < 0 ? 0 : 1);
 }
 
-/* Whether an area of the client lies in one piece of guest memory. */
+/* Whether an area of the client lies in one region of guest memory. */
 static bool
-is_in_memory(const struct front_end *fe, uint64_t address, uint64_t size)
+is_in_memory(const struct translator *t, uint64_t address, uint64_t size)
 {
-	const struct memory_piece *p;
+	const struct memory_region *p;
 
-	for (p = fe->pieces; p < fe->pieces + fe->nb_pieces; p++) {
+	for (p = t->regions; p < t->regions + t->nb_regions; p++) {
 		if (address >= p->caller_address && address - p->caller_address <= p->size &&
 				size <= p->size - (address - p->caller_address))
 			return true;
@@ -280,93 +280,93 @@ is_in_memory(const struct front_end *fe, uint64_t address, uint64_t size)
 
 /* Whether a ring of these addresses can be reached; virtio 1.1, 2.6 has the sizes of its parts. */
 static bool
-is_reachable(struct front_end *fe, unsigned int i, const struct vhost_vring_addr *addr)
+is_reachable(struct translator *t, unsigned int i, const struct vhost_vring_addr *addr)
 {
-	uint64_t event = fe->negotiated & RTE_BIT64(VIRTIO_RING_F_EVENT_IDX) ? 2 : 0;
-	uint64_t num = fe->rings[i].num;
+	uint64_t event = t->negotiated & RTE_BIT64(VIRTIO_RING_F_EVENT_IDX) ? 2 : 0;
+	uint64_t num = t->rings[i].num;
 
-	if (is_in_memory(fe, addr->desc_user_addr, num * 16) &&
-			is_in_memory(fe, addr->avail_user_addr, 4 + num * 2 + event) &&
-			is_in_memory(fe, addr->used_user_addr, 4 + num * 8 + event))
+	if (is_in_memory(t, addr->desc_user_addr, num * 16) &&
+			is_in_memory(t, addr->avail_user_addr, 4 + num * 2 + event) &&
+			is_in_memory(t, addr->used_user_addr, 4 + num * 8 + event))
 		return true;
-	fe->why = "the ring is not in guest memory";
+	t->why = "the ring is not in guest memory";
 	return false;
 }
 
 /* Take a ring away from librte_vhost, and remember where it has come to. The device stops. */
 static int
-detach(struct front_end *fe, unsigned int i)
+detach(struct translator *t, unsigned int i)
 {
 	struct vhost_user_message m = { .request = VHOST_USER_GET_VRING_BASE,
 		.size = sizeof(m.payload.state), .payload.state.index = i };
-	struct ring *r = &fe->rings[i];
+	struct ring *r = &t->rings[i];
 
 	if (!r->attached)
 		return 0;
-	if (exchange(fe, &m, NULL, 0) < 0 || m.size != sizeof(m.payload.state)) {
-		fe->why = "the connection to librte_vhost is broken";
+	if (exchange(t, &m, NULL, 0) < 0 || m.size != sizeof(m.payload.state)) {
+		t->why = "the connection to librte_vhost is broken";
 		return -EIO;
 	}
 	r->base = m.payload.state.num & UINT16_MAX;
 	r->attached = false;
-	return tell_state(fe, VHOST_USER_SET_VRING_ENABLE, i, 0);
+	return send_state(t, VHOST_USER_SET_VRING_ENABLE, i, 0);
 }
 
 /* Give a ring to librte_vhost. In this order; the kick makes it look where the ring is. */
 static int
-attach(struct front_end *fe, unsigned int i)
+attach(struct translator *t, unsigned int i)
 {
-	struct ring *r = &fe->rings[i];
+	struct ring *r = &t->rings[i];
 	int ret;
 
-	if (r->attached || fe->nb_pieces == 0)
+	if (r->attached || t->nb_regions == 0)
 		return 0; /* guest memory is yet to come */
-	ret = tell_state(fe, VHOST_USER_SET_VRING_NUM, i, r->num);
+	ret = send_state(t, VHOST_USER_SET_VRING_NUM, i, r->num);
 	if (ret == 0)
-		ret = tell_state(fe, VHOST_USER_SET_VRING_BASE, i, r->base);
+		ret = send_state(t, VHOST_USER_SET_VRING_BASE, i, r->base);
 	if (ret == 0)
-		ret = tell_address(fe, i);
+		ret = send_address(t, i);
 	if (ret == 0)
-		ret = tell_eventfd(fe, VHOST_USER_SET_VRING_CALL, i, r->call);
+		ret = send_eventfd(t, VHOST_USER_SET_VRING_CALL, i, r->call);
 	if (ret == 0)
-		ret = tell_eventfd(fe, VHOST_USER_SET_VRING_KICK, i, r->kick);
+		ret = send_eventfd(t, VHOST_USER_SET_VRING_KICK, i, r->kick);
 	r->attached = ret == 0;
 	return ret;
 }
 
 /* Let a ring run, or rest. */
 static int
-enable(struct front_end *fe, unsigned int i, bool on)
+enable(struct translator *t, unsigned int i, bool on)
 {
-	int ret = on ? attach(fe, i) : 0;
+	int ret = on ? attach(t, i) : 0;
 
-	if (ret == 0 && fe->rings[i].attached)
-		ret = tell_state(fe, VHOST_USER_SET_VRING_ENABLE, i, on);
+	if (ret == 0 && t->rings[i].attached)
+		ret = send_state(t, VHOST_USER_SET_VRING_ENABLE, i, on);
 	return ret;
 }
 
 /* Take all rings away for a change that librte_vhost refuses while it has them. */
 static int
-detach_all(struct front_end *fe)
+detach_all(struct translator *t)
 {
 	unsigned int i;
 	int ret = 0;
 
 	for (i = 0; i < RINGS && ret == 0; i++)
-		ret = detach(fe, i);
+		ret = detach(t, i);
 	return ret;
 }
 
 /* And go on with those that have a backend. */
 static int
-resume(struct front_end *fe)
+resume(struct translator *t)
 {
 	unsigned int i;
 	int ret = 0;
 
 	for (i = 0; i < RINGS && ret == 0; i++) {
-		if (fe->rings[i].running && !fe->rings[i].attached)
-			ret = enable(fe, i, true);
+		if (t->rings[i].running && !t->rings[i].attached)
+			ret = enable(t, i, true);
 	}
 	return ret;
 }
@@ -374,138 +374,138 @@ resume(struct front_end *fe)
 /* The ioctls, one function each. in and out are as long as their commands say. */
 
 static int
-do_get_features(struct front_end *fe, const void *in, void *out)
+do_get_features(struct translator *t, const void *in, void *out)
 {
 	(void)in;
-	*(uint64_t *)out = fe->features;
+	*(uint64_t *)out = t->features;
 	return 0;
 }
 
 static int
-do_set_features(struct front_end *fe, const void *in, void *out)
+do_set_features(struct translator *t, const void *in, void *out)
 {
 	uint64_t features = *(const uint64_t *)in;
 	int ret;
 
 	(void)out;
-	if (features & ~fe->features)
+	if (features & ~t->features)
 		return -EOPNOTSUPP;
-	ret = features == fe->negotiated ? 0 : detach_all(fe);
+	ret = features == t->negotiated ? 0 : detach_all(t);
 	/* With protocol features rings start disabled: VHOST_NET_SET_BACKEND enables them. */
 	if (ret == 0)
-		ret = tell_u64(fe, VHOST_USER_SET_FEATURES,
+		ret = send_u64(t, VHOST_USER_SET_FEATURES,
 			features | RTE_BIT64(VHOST_USER_F_PROTOCOL_FEATURES));
 	if (ret < 0)
 		return ret;
-	fe->negotiated = features;
-	return resume(fe);
+	t->negotiated = features;
+	return resume(t);
 }
 
 /* Of the backend features (VHOST_BACKEND_F_IOTLB_MSG_V2 and the like) there are none. */
 static int
-do_get_backend_features(struct front_end *fe, const void *in, void *out)
+do_get_backend_features(struct translator *t, const void *in, void *out)
 {
-	(void)fe;
+	(void)t;
 	(void)in;
 	*(uint64_t *)out = 0;
 	return 0;
 }
 
 static int
-do_set_backend_features(struct front_end *fe, const void *in, void *out)
+do_set_backend_features(struct translator *t, const void *in, void *out)
 {
-	(void)fe;
+	(void)t;
 	(void)out;
 	return *(const uint64_t *)in == 0 ? 0 : -EOPNOTSUPP;
 }
 
 static int
-do_set_owner(struct front_end *fe, const void *in, void *out)
+do_set_owner(struct translator *t, const void *in, void *out)
 {
 	struct vhost_user_message m = { .request = VHOST_USER_SET_OWNER };
 	int ret;
 
 	(void)in;
 	(void)out;
-	if (fe->owner != 0)
+	if (t->owner != 0)
 		return -EBUSY;
-	ret = tell(fe, &m, NULL, 0);
+	ret = send_message(t, &m, NULL, 0);
 	if (ret == 0)
-		fe->owner = fe->process;
+		t->owner = t->process;
 	return ret;
 }
 
-/* librte_vhost forgets the protocol features here, so the front end begins anew instead. */
+/* librte_vhost forgets the protocol features here, so a new connection takes the place of the old one. */
 static int
-do_reset_owner(struct front_end *fe, const void *in, void *out)
+do_reset_owner(struct translator *t, const void *in, void *out)
 {
 	(void)in;
 	(void)out;
-	hang_up(fe, 0);
-	forget(fe);
-	fe->has_table = true; /* the kernel leaves a table without regions */
-	return call_up(fe);
+	hang_up(t, 0);
+	forget(t);
+	t->has_table = true; /* the kernel leaves a table without regions */
+	return call_up(t);
 }
 
-/* See what becomes of the rings with another table of memory, which fe has already. */
+/* See what becomes of the rings with another table of memory, which t has already. */
 static int
-check_rings(struct front_end *fe)
+check_rings(struct translator *t)
 {
 	unsigned int i;
 
 	for (i = 0; i < RINGS; i++) {
-		struct ring *r = &fe->rings[i];
+		struct ring *r = &t->rings[i];
 
-		if (fe->nb_pieces > 0 && r->running && !is_reachable(fe, i, &r->addr))
+		if (t->nb_regions > 0 && r->running && !is_reachable(t, i, &r->addr))
 			return -EFAULT;
 	}
-	fe->why = NULL;
+	t->why = NULL;
 	return 0;
 }
 
 /* Take those away that are not in guest memory any more. */
 static int
-detach_unreachable(struct front_end *fe)
+detach_unreachable(struct translator *t)
 {
 	unsigned int i;
 	int ret = 0;
 
 	for (i = 0; i < RINGS && ret == 0; i++) {
-		if (!is_reachable(fe, i, &fe->rings[i].addr))
-			ret = detach(fe, i);
+		if (!is_reachable(t, i, &t->rings[i].addr))
+			ret = detach(t, i);
 	}
-	fe->why = NULL;
+	t->why = NULL;
 	return ret;
 }
 
 static int
-tell_memory(struct front_end *fe)
+send_memory(struct translator *t)
 {
 	struct vhost_user_message m = { .request = VHOST_USER_SET_MEM_TABLE };
-	struct vhost_user_memory memory = { .nregions = (uint32_t)fe->nb_pieces };
-	int fds[MEMORY_PIECES_MAX], i;
+	struct vhost_user_memory memory = { .nregions = (uint32_t)t->nb_regions };
+	int fds[MEMORY_REGIONS_MAX], i;
 
 	/* Messages cannot have a table without regions. Without rings the old one is of no use. */
-	if (fe->nb_pieces == 0)
+	if (t->nb_regions == 0)
 		return 0;
-	for (i = 0; i < fe->nb_pieces; i++) {
-		memory.region[i].guest_address = fe->pieces[i].guest_address;
-		memory.region[i].size = fe->pieces[i].size;
-		memory.region[i].user_address = fe->pieces[i].caller_address;
-		memory.region[i].mmap_offset = fe->pieces[i].offset;
-		fds[i] = fe->pieces[i].fd;
+	for (i = 0; i < t->nb_regions; i++) {
+		memory.region[i].guest_address = t->regions[i].guest_address;
+		memory.region[i].size = t->regions[i].size;
+		memory.region[i].user_address = t->regions[i].caller_address;
+		memory.region[i].mmap_offset = t->regions[i].offset;
+		fds[i] = t->regions[i].fd;
 	}
 	m.size = (uint32_t)(offsetof(struct vhost_user_memory, region) +
-		(size_t)fe->nb_pieces * sizeof(memory.region[0]));
+		(size_t)t->nb_regions * sizeof(memory.region[0]));
 	m.payload.memory = memory;
-	return tell(fe, &m, fds, fe->nb_pieces);
+	return send_message(t, &m, fds, t->nb_regions);
 }
 
 static int
-do_set_mem_table(struct front_end *fe, const void *in, void *out)
+do_set_mem_table(struct translator *t, const void *in, void *out)
 {
 	const struct vhost_memory *table = in;
-	struct front_end old = *fe;
+	struct translator old = *t;
 	int n, ret;
 
 	(void)out;
@@ -513,50 +513,50 @@ do_set_mem_table(struct front_end *fe, const void *in, void *out)
 		return -EOPNOTSUPP;
 	if (table->nregions > REGIONS_MAX)
 		return -E2BIG;
-	n = memory_take(fe->process, table, fe->pieces, &fe->why);
-	fe->nb_pieces = n;
-	ret = n < 0 ? n : check_rings(fe);
+	n = memory_take(t->process, table, t->regions, &t->why);
+	t->nb_regions = n;
+	ret = n < 0 ? n : check_rings(t);
 	if (ret == 0)
-		ret = detach_unreachable(fe);
+		ret = detach_unreachable(t);
 	if (ret == 0)
-		ret = tell_memory(fe);
+		ret = send_memory(t);
 	if (n > 0)
-		memory_release(fe->pieces, n);
+		memory_release(t->regions, n);
 	if (ret < 0) {
-		memcpy(fe->pieces, old.pieces, sizeof(fe->pieces));
-		fe->nb_pieces = old.nb_pieces;
+		memcpy(t->regions, old.regions, sizeof(t->regions));
+		t->nb_regions = old.nb_regions;
 		return ret;
 	}
-	fe->has_table = true;
-	return resume(fe);
+	t->has_table = true;
+	return resume(t);
 }
 
 static int
-do_set_vring_addr(struct front_end *fe, const void *in, void *out)
+do_set_vring_addr(struct translator *t, const void *in, void *out)
 {
 	struct vhost_vring_addr addr;
 	struct ring *r;
 
 	(void)out;
 	memcpy(&addr, in, sizeof(addr));
-	r = &fe->rings[addr.index];
+	r = &t->rings[addr.index];
 	if (addr.flags & ~(1U << VHOST_VRING_F_LOG))
 		return -EOPNOTSUPP;
 	/* virtio 1.1, 2.6: avail is aligned to 2 bytes, used to 4. The kernel does not look at desc. */
 	if (addr.avail_user_addr % 2 != 0 || addr.used_user_addr % 4 != 0 ||
 			addr.log_guest_addr % 4 != 0)
 		return -EINVAL;
-	if (r->running && fe->nb_pieces > 0 && !is_reachable(fe, addr.index, &addr))
+	if (r->running && t->nb_regions > 0 && !is_reachable(t, addr.index, &addr))
 		return -EINVAL;
 	r->addr = addr;
-	return r->attached ? tell_address(fe, addr.index) : 0;
+	return r->attached ? send_address(t, addr.index) : 0;
 }
 
 static int
-do_set_vring_num(struct front_end *fe, const void *in, void *out)
+do_set_vring_num(struct translator *t, const void *in, void *out)
 {
 	const struct vhost_vring_state *state = in;
-	struct ring *r = &fe->rings[state->index];
+	struct ring *r = &t->rings[state->index];
 	int ret;
 
 	(void)out;
@@ -565,17 +565,17 @@ do_set_vring_num(struct front_end *fe, const void *in, void *out)
 	/* virtio 1.1, 2.6: a power of two, at most 32768 */
 	if (state->num == 0 || state->num > 32768 || (state->num & (state->num - 1)) != 0)
 		return -EINVAL;
-	ret = detach(fe, state->index);
+	ret = detach(t, state->index);
 	if (ret == 0)
 		r->num = state->num;
 	return ret;
 }
 
 static int
-do_set_vring_base(struct front_end *fe, const void *in, void *out)
+do_set_vring_base(struct translator *t, const void *in, void *out)
 {
 	const struct vhost_vring_state *state = in;
-	struct ring *r = &fe->rings[state->index];
+	struct ring *r = &t->rings[state->index];
 	int ret;
 
 	(void)out;
@@ -583,7 +583,7 @@ do_set_vring_base(struct front_end *fe, const void *in, void *out)
 		return -EBUSY;
 	if (state->num > UINT16_MAX)
 		return -EINVAL;
-	ret = detach(fe, state->index);
+	ret = detach(t, state->index);
 	if (ret == 0)
 		r->base = state->num;
 	return ret;
@@ -591,64 +591,64 @@ do_set_vring_base(struct front_end *fe, const void *in, void *out)
 
 /* Of a ring without a backend, as clients ask it, librte_vhost has stopped when this returns. */
 static int
-do_get_vring_base(struct front_end *fe, const void *in, void *out)
+do_get_vring_base(struct translator *t, const void *in, void *out)
 {
 	const struct vhost_vring_state *state = in;
 	struct vhost_vring_state base = { .index = state->index };
-	int ret = detach(fe, state->index);
+	int ret = detach(t, state->index);
 
-	base.num = fe->rings[state->index].base;
+	base.num = t->rings[state->index].base;
 	memcpy(out, &base, sizeof(base));
-	return ret == 0 ? resume(fe) : ret;
+	return ret == 0 ? resume(t) : ret;
 }
 
 /* A descriptor of a ring or of the log: an own copy of an eventfd, or -1 for none. */
 static int
-take_eventfd(struct front_end *fe, int caller_fd, int *fd)
+take_eventfd(struct translator *t, int caller_fd, int *fd)
 {
 	*fd = -1;
 	if (caller_fd == VHOST_FILE_UNBIND)
 		return 0;
-	*fd = descriptor_take_eventfd(fe->process, caller_fd);
+	*fd = descriptor_take_eventfd(t->process, caller_fd);
 	if (*fd == -EINVAL)
-		fe->why = "the descriptor is no eventfd";
+		t->why = "the descriptor is no eventfd";
 	return *fd < 0 ? *fd : 0;
 }
 
 static int
-do_set_vring_kick(struct front_end *fe, const void *in, void *out)
+do_set_vring_kick(struct translator *t, const void *in, void *out)
 {
 	const struct vhost_vring_file *file = in;
-	struct ring *r = &fe->rings[file->index];
-	int fd, ret = take_eventfd(fe, file->fd, &fd);
+	struct ring *r = &t->rings[file->index];
+	int fd, ret = take_eventfd(t, file->fd, &fd);
 
 	(void)out;
 	if (ret < 0)
 		return ret;
 	keep(&r->kick, fd);
-	return r->attached ? tell_eventfd(fe, VHOST_USER_SET_VRING_KICK, file->index, fd) : 0;
+	return r->attached ? send_eventfd(t, VHOST_USER_SET_VRING_KICK, file->index, fd) : 0;
 }
 
 static int
-do_set_vring_call(struct front_end *fe, const void *in, void *out)
+do_set_vring_call(struct translator *t, const void *in, void *out)
 {
 	const struct vhost_vring_file *file = in;
-	struct ring *r = &fe->rings[file->index];
-	int fd, ret = take_eventfd(fe, file->fd, &fd);
+	struct ring *r = &t->rings[file->index];
+	int fd, ret = take_eventfd(t, file->fd, &fd);
 
 	(void)out;
 	if (ret < 0)
 		return ret;
 	keep(&r->call, fd);
-	return r->attached ? tell_eventfd(fe, VHOST_USER_SET_VRING_CALL, file->index, fd) : 0;
+	return r->attached ? send_eventfd(t, VHOST_USER_SET_VRING_CALL, file->index, fd) : 0;
 }
 
 /* What the kernel would signal by this, an error in a ring, is in the log here. */
 static int
-do_set_vring_err(struct front_end *fe, const void *in, void *out)
+do_set_vring_err(struct translator *t, const void *in, void *out)
 {
 	const struct vhost_vring_file *file = in;
-	int fd, ret = take_eventfd(fe, file->fd, &fd);
+	int fd, ret = take_eventfd(t, file->fd, &fd);
 
 	(void)out;
 	if (ret == 0)
@@ -658,22 +658,22 @@ do_set_vring_err(struct front_end *fe, const void *in, void *out)
 
 /* A log is for VHOST_F_LOG_ALL, which is not offered, so that nothing is ever written to it. */
 static int
-do_set_log_base(struct front_end *fe, const void *in, void *out)
+do_set_log_base(struct translator *t, const void *in, void *out)
 {
-	(void)fe;
+	(void)t;
 	(void)in;
 	(void)out;
 	return 0;
 }
 
 static int
-do_set_log_fd(struct front_end *fe, const void *in, void *out)
+do_set_log_fd(struct translator *t, const void *in, void *out)
 {
 	int caller_fd, fd, ret;
 
 	(void)out;
 	memcpy(&caller_fd, in, sizeof(caller_fd));
-	ret = take_eventfd(fe, caller_fd, &fd);
+	ret = take_eventfd(t, caller_fd, &fd);
 	if (ret == 0)
 		keep(&fd, -1);
 	return ret;
@@ -681,21 +681,21 @@ do_set_log_fd(struct front_end *fe, const void *in, void *out)
 
 /* How long to poll before waiting for a kick; workers always poll. QEMU's poll-us sets it. */
 static int
-do_set_vring_busyloop(struct front_end *fe, const void *in, void *out)
+do_set_vring_busyloop(struct translator *t, const void *in, void *out)
 {
 	const struct vhost_vring_state *state = in;
 
 	(void)out;
-	fe->rings[state->index].busyloop = state->num;
+	t->rings[state->index].busyloop = state->num;
 	return 0;
 }
 
 static int
-do_get_vring_busyloop(struct front_end *fe, const void *in, void *out)
+do_get_vring_busyloop(struct translator *t, const void *in, void *out)
 {
 	struct vhost_vring_state state = *(const struct vhost_vring_state *)in;
 
-	state.num = fe->rings[state.index].busyloop;
+	state.num = t->rings[state.index].busyloop;
 	memcpy(out, &state, sizeof(state));
 	return 0;
 }
@@ -705,24 +705,24 @@ do_get_vring_busyloop(struct front_end *fe, const void *in, void *out)
  * is how people know it: QEMU's ifname, or libvirt's <target dev=>.
  */
 static int
-check_backend(struct front_end *fe, const struct vhost_vring_file *file, char name[IFNAMSIZ])
+check_backend(struct translator *t, const struct vhost_vring_file *file, char name[IFNAMSIZ])
 {
-	const struct ring *r = &fe->rings[file->index];
-	int ret = descriptor_check_backend(fe->process, file->fd, name);
+	const struct ring *r = &t->rings[file->index];
+	int ret = descriptor_check_backend(t->process, file->fd, name);
 
 	if (ret == -ENOTSOCK)
-		fe->why = "the backend is not a tap or a raw packet socket";
+		t->why = "the backend is not a tap or a raw packet socket";
 	if (ret == -EINVAL)
-		fe->why = "the backend is a tap without an interface";
+		t->why = "the backend is a tap without an interface";
 	/* Without guest memory yet, the kernel sees no more than that there is a ring. */
-	if (ret == 0 && (fe->nb_pieces > 0 || r->addr.used_user_addr == 0) &&
-			!is_reachable(fe, file->index, &r->addr))
+	if (ret == 0 && (t->nb_regions > 0 || r->addr.used_user_addr == 0) &&
+			!is_reachable(t, file->index, &r->addr))
 		ret = -EFAULT;
 	return ret;
 }
 
 static int
-do_net_set_backend(struct front_end *fe, const void *in, void *out)
+do_net_set_backend(struct translator *t, const void *in, void *out)
 {
 	const struct vhost_vring_file *file = in;
 	bool on = file->fd != VHOST_FILE_UNBIND;
@@ -730,18 +730,18 @@ do_net_set_backend(struct front_end *fe, const void *in, void *out)
 	int ret;
 
 	(void)out;
-	if (!fe->has_table) {
-		fe->why = "there is no guest memory";
+	if (!t->has_table) {
+		t->why = "there is no guest memory";
 		return -EFAULT;
 	}
-	ret = on ? check_backend(fe, file, name) : 0;
+	ret = on ? check_backend(t, file, name) : 0;
 	if (ret == 0)
-		ret = enable(fe, file->index, on);
+		ret = enable(t, file->index, on);
 	if (ret < 0)
 		return ret;
 	if (on && file->index == 0)
-		RTE_LOG(INFO, CUSE, "process %d starts its guest (%s)\n", fe->process, name);
-	fe->rings[file->index].running = on;
+		RTE_LOG(INFO, CUSE, "process %d starts its guest (%s)\n", t->process, name);
+	t->rings[file->index].running = on;
 	return 0;
 }
 
@@ -753,7 +753,7 @@ static const struct translation {
 	unsigned int cmd;
 	const char *name;
 	bool needs_owner, has_index;
-	int (*run)(struct front_end *fe, const void *in, void *out);
+	int (*run)(struct translator *t, const void *in, void *out);
 } translations[] = {
 	{ VHOST_GET_FEATURES, "VHOST_GET_FEATURES", false, false, do_get_features },
 	{ VHOST_SET_FEATURES, "VHOST_SET_FEATURES", false, false, do_set_features },
@@ -781,9 +781,9 @@ static const struct translation {
 };
 
 static int
-do_unknown(struct front_end *fe, const void *in, void *out)
+do_unknown(struct translator *t, const void *in, void *out)
 {
-	(void)fe;
+	(void)t;
 	(void)in;
 	(void)out;
 	return -ENOTTY;
@@ -805,7 +805,7 @@ find_translation(unsigned int cmd)
 }
 
 void
-front_end_sizes(unsigned int cmd, const void *header, size_t len, size_t *in, size_t *out)
+translator_sizes(unsigned int cmd, const void *header, size_t len, size_t *in, size_t *out)
 {
 	const struct vhost_memory *table = header;
 
@@ -822,39 +822,39 @@ front_end_sizes(unsigned int cmd, const void *header, size_t len, size_t *in, si
 }
 
 static int
-translate(struct front_end *fe, const struct translation *t, pid_t thread, const void *in,
+translate(struct translator *t, const struct translation *entry, pid_t thread, const void *in,
 	void *out)
 {
-	if (fe->sock < 0)
+	if (t->sock < 0)
 		return -EIO;
-	fe->process = descriptor_process(thread);
-	if (fe->process < 0) {
-		fe->why = "the calling process is not to be seen from here";
-		return fe->process;
+	t->process = descriptor_process(thread);
+	if (t->process < 0) {
+		t->why = "the calling process is not to be seen from here";
+		return t->process;
 	}
-	if (t->needs_owner && fe->owner != fe->process)
+	if (entry->needs_owner && t->owner != t->process)
 		return -EPERM;
-	if (t->has_index && *(const uint32_t *)in >= RINGS)
+	if (entry->has_index && *(const uint32_t *)in >= RINGS)
 		return -ENOBUFS;
-	return t->run(fe, in, out);
+	return entry->run(t, in, out);
 }
 
 int
-front_end_ioctl(struct front_end *fe, pid_t thread, unsigned int cmd, const void *in, void *out)
+translator_ioctl(struct translator *t, pid_t thread, unsigned int cmd, const void *in, void *out)
 {
-	const struct translation *t = find_translation(cmd);
+	const struct translation *entry = find_translation(cmd);
 	int ret;
 
-	fe->why = NULL;
-	ret = translate(fe, t, thread, in, out);
-	if (t == &unknown)
+	t->why = NULL;
+	ret = translate(t, entry, thread, in, out);
+	if (entry == &unknown)
 		RTE_LOG(DEBUG, CUSE, "ioctl 0x%x is not known\n", cmd);
-	else if (ret < 0 && fe->complaints++ < COMPLAINTS_MAX)
-		RTE_LOG(WARNING, CUSE, "%s of thread %d refused: %s%s%s%s\n", t->name, thread,
-			strerror(-ret), fe->why != NULL ? ", " : "",
-			fe->why != NULL ? fe->why : "",
-			fe->complaints == COMPLAINTS_MAX ? " (the last line about this guest)" : "");
+	else if (ret < 0 && t->complaints++ < COMPLAINTS_MAX)
+		RTE_LOG(WARNING, CUSE, "%s of thread %d refused: %s%s%s%s\n", entry->name, thread,
+			strerror(-ret), t->why != NULL ? ", " : "",
+			t->why != NULL ? t->why : "",
+			t->complaints == COMPLAINTS_MAX ? " (the last line about this guest)" : "");
 	if (ret == -EIO) /* what became of the message nobody knows: the guest is to go */
-		hang_up(fe, 0);
+		hang_up(t, 0);
 	return ret;
 }

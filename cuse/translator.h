@@ -7,9 +7,9 @@
  * From vhost-net ioctls to vhost-user messages.
  *
  * A front end stands for one open of the device: one connection to librte_vhost, so one guest. The
- * kernel's vhost-net accepts the ioctls of a ring in any order, and all that it was told stays valid
+ * kernel's vhost-net accepts the ioctls of a ring in any order, and all that it was sent stays valid
  * when its backend is taken away. librte_vhost accepts one order, and forgets half of it when a ring
- * stops. So the front end remembers what it was told, and tells librte_vhost when a ring gets its
+ * stops. So the front end remembers what it was sent, and tells librte_vhost when a ring gets its
  * backend. What is wrong with a call is found here, by descriptor.c and memory.c, or by librte_vhost, which tells by its
  * acknowledgement (vhost-user specification, REPLY_ACK); then the caller gets an errno, the log a
  * line, and all goes on.
@@ -22,23 +22,23 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct front_end;
+struct translator;
 
 /**
  * Connect a front end.
  *
  * @param socket path of the private vhost-user socket
- * @param[out] fe the front end
+ * @param[out] t the front end
  * @return 0 or a negative errno
  */
-int front_end_create(const char *socket, struct front_end **fe);
+int translator_create(const char *socket, struct translator **t);
 
 /**
  * Disconnect it: its guest leaves.
  *
- * @param fe the front end
+ * @param t the front end
  */
-void front_end_destroy(struct front_end *fe);
+void translator_destroy(struct translator *t);
 
 /**
  * How many bytes an ioctl reads from its caller's memory and writes there.
@@ -50,19 +50,19 @@ void front_end_destroy(struct front_end *fe);
  * @param[out] in bytes that it reads
  * @param[out] out bytes that it writes
  */
-void front_end_sizes(unsigned int cmd, const void *header, size_t len, size_t *in, size_t *out);
+void translator_sizes(unsigned int cmd, const void *header, size_t len, size_t *in, size_t *out);
 
 /**
  * Carry an ioctl out.
  *
- * @param fe the front end
+ * @param t the front end
  * @param thread id of the calling thread
  * @param cmd the command
- * @param in what the caller passed, as long as front_end_sizes() says of it
+ * @param in what the caller passed, as long as translator_sizes() says of it
  * @param[out] out what it gets back
  * @return 0 or a negative errno, which the log has a line for: -ENOTTY for a command that is not
  *   known
  */
-int front_end_ioctl(struct front_end *fe, pid_t thread, unsigned int cmd, const void *in, void *out);
+int translator_ioctl(struct translator *t, pid_t thread, unsigned int cmd, const void *in, void *out);
 
 #endif /* CUSE_TRANSLATOR_H */

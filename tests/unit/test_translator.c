@@ -38,7 +38,7 @@ static struct {
 	uint32_t base[2];
 } played = { .name = { .sun_family = AF_UNIX }, .lock = PTHREAD_MUTEX_INITIALIZER };
 
-static struct front_end *fe;
+static struct translator *t;
 static uint8_t *memory;
 static int packet, event, memfd;
 
@@ -154,14 +154,14 @@ setup(void **state)
 	memory = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
 	if (pthread_create(&played.thread, NULL, play, NULL) != 0)
 		return -1;
-	return front_end_create(played.name.sun_path, &fe);
+	return translator_create(played.name.sun_path, &t);
 }
 
 static int
 teardown(void **state)
 {
 	(void)state;
-	front_end_destroy(fe);
+	translator_destroy(t);
 	shutdown(played.listener, SHUT_RDWR);
 	pthread_join(played.thread, NULL);
 	close(played.listener);
@@ -180,7 +180,7 @@ call(unsigned int cmd, const void *in)
 {
 	uint64_t out[4];
 
-	return front_end_ioctl(fe, getpid(), cmd, in, out);
+	return translator_ioctl(t, getpid(), cmd, in, out);
 }
 
 static int
@@ -214,9 +214,9 @@ table(uint32_t nregions, uint32_t padding)
 	return call(VHOST_SET_MEM_TABLE, m);
 }
 
-/* What librte_vhost was told since this was last asked. */
+/* What librte_vhost was sent since this was last asked. */
 static const char *
-told(void)
+sent(void)
 {
 	static char notes[sizeof(played.notes)];
 
@@ -227,7 +227,7 @@ told(void)
 	return notes;
 }
 
-/* Nothing of a ring is told before it has a backend, in whatever order it was set up. */
+/* Nothing of a ring is sent before it has a backend, in whatever order it was set up. */
 static void
 test_a_ring_is_told_with_its_backend(void **state)
 {
@@ -239,17 +239,17 @@ test_a_ring_is_told_with_its_backend(void **state)
 	assert_int_equal(ring(VHOST_SET_VRING_BASE, 1, 5), 0);
 	assert_int_equal(ring(VHOST_SET_VRING_NUM, 1, 8), 0);
 	assert_int_equal(ring(VHOST_NET_SET_BACKEND, 1, (unsigned int)packet), -EFAULT);
-	assert_string_equal(told(), "");
+	assert_string_equal(sent(), "");
 	assert_int_equal(table(1, 0), 0);
 	assert_int_equal(ring(VHOST_NET_SET_BACKEND, 1, (unsigned int)packet), 0);
-	assert_string_equal(told(), "MEMORY NUM1 BASE1 ADDR1 CALL1- KICK1 ENABLE1=1 ");
+	assert_string_equal(sent(), "MEMORY NUM1 BASE1 ADDR1 CALL1- KICK1 ENABLE1=1 ");
 	assert_int_equal(played.base[1], 5);
 	/* its dirty log is not asked for: nobody has one */
 	assert_int_equal(played.addr.flags, 0);
 	assert_int_equal(played.addr.log_guest_addr, 0);
 }
 
-/* Without a backend it rests; once librte_vhost has stopped it, all is told again. */
+/* Without a backend it rests; once librte_vhost has stopped it, all is sent again. */
 static void
 test_a_ring_goes_on_where_it_was(void **state)
 {
@@ -257,18 +257,18 @@ test_a_ring_goes_on_where_it_was(void **state)
 	assert_int_equal(ring(VHOST_SET_VRING_NUM, 1, 16), -EBUSY);
 	assert_int_equal(ring(VHOST_NET_SET_BACKEND, 1, (unsigned int)-1), 0);
 	assert_int_equal(ring(VHOST_NET_SET_BACKEND, 1, (unsigned int)packet), 0);
-	assert_string_equal(told(), "ENABLE1=0 ENABLE1=1 ");
+	assert_string_equal(sent(), "ENABLE1=0 ENABLE1=1 ");
 	assert_int_equal(ring(VHOST_NET_SET_BACKEND, 1, (unsigned int)-1), 0);
 	assert_int_equal(ring(VHOST_GET_VRING_BASE, 1, 0), 0);
-	assert_string_equal(told(), "ENABLE1=0 STOP1 ENABLE1=0 ");
+	assert_string_equal(sent(), "ENABLE1=0 STOP1 ENABLE1=0 ");
 	assert_int_equal(ring(VHOST_NET_SET_BACKEND, 1, (unsigned int)packet), 0);
-	assert_string_equal(told(), "NUM1 BASE1 ADDR1 CALL1- KICK1 ENABLE1=1 ");
+	assert_string_equal(sent(), "NUM1 BASE1 ADDR1 CALL1- KICK1 ENABLE1=1 ");
 	assert_int_equal(played.base[1], BASE);
 	/* a table without regions takes it away, with regions it is back */
 	assert_int_equal(table(0, 0), 0);
-	assert_string_equal(told(), "STOP1 ENABLE1=0 ");
+	assert_string_equal(sent(), "STOP1 ENABLE1=0 ");
 	assert_int_equal(table(1, 0), 0);
-	assert_string_equal(told(), "MEMORY NUM1 BASE1 ADDR1 CALL1- KICK1 ENABLE1=1 ");
+	assert_string_equal(sent(), "MEMORY NUM1 BASE1 ADDR1 CALL1- KICK1 ENABLE1=1 ");
 }
 
 static void
@@ -277,7 +277,7 @@ test_refusals_are_the_kernels(void **state)
 	int linger[2];
 
 	(void)state;
-	told();
+	sent();
 	assert_int_equal(table(1, 1), -EOPNOTSUPP);
 	assert_int_equal(table(65, 0), -E2BIG);
 	assert_int_equal(address(0, 2, 0x2000), -EOPNOTSUPP);
@@ -295,10 +295,10 @@ test_refusals_are_the_kernels(void **state)
 	assert_int_equal(ring(VHOST_NET_SET_BACKEND, 0, (unsigned int)packet), -EFAULT);
 	assert_int_equal(ring(0x4008af13, 0, 0), -ENOTTY);
 	assert_int_equal(ring(0x4008af13, 2, 0), -ENOBUFS);
-	assert_string_equal(told(), "");
+	assert_string_equal(sent(), "");
 }
 
-/* How much of the caller's memory an ioctl reads, which the kernel is told step by step. */
+/* How much of the caller's memory an ioctl reads, which the kernel is sent step by step. */
 static void
 test_sizes(void **state)
 {
@@ -306,18 +306,18 @@ test_sizes(void **state)
 	size_t in, out;
 
 	(void)state;
-	front_end_sizes(VHOST_SET_MEM_TABLE, NULL, 0, &in, &out);
+	translator_sizes(VHOST_SET_MEM_TABLE, NULL, 0, &in, &out);
 	assert_true(in == sizeof(header) && out == 0);
-	front_end_sizes(VHOST_SET_MEM_TABLE, &header, sizeof(header), &in, &out);
+	translator_sizes(VHOST_SET_MEM_TABLE, &header, sizeof(header), &in, &out);
 	assert_int_equal(in, sizeof(header) + 3 * sizeof(struct vhost_memory_region));
 	header.nregions = UINT32_MAX; /* refused, without its regions */
-	front_end_sizes(VHOST_SET_MEM_TABLE, &header, sizeof(header), &in, &out);
+	translator_sizes(VHOST_SET_MEM_TABLE, &header, sizeof(header), &in, &out);
 	assert_int_equal(in, sizeof(header));
-	front_end_sizes(VHOST_GET_VRING_BASE, NULL, 0, &in, &out);
+	translator_sizes(VHOST_GET_VRING_BASE, NULL, 0, &in, &out);
 	assert_true(in == 8 && out == 8);
-	front_end_sizes(VHOST_GET_VRING_BUSYLOOP_TIMEOUT, NULL, 0, &in, &out);
+	translator_sizes(VHOST_GET_VRING_BUSYLOOP_TIMEOUT, NULL, 0, &in, &out);
 	assert_true(in == 8 && out == 8);
-	front_end_sizes(VHOST_RESET_OWNER, NULL, 0, &in, &out);
+	translator_sizes(VHOST_RESET_OWNER, NULL, 0, &in, &out);
 	assert_true(in == 0 && out == 0);
 }
 

@@ -71,7 +71,7 @@ class Other:
                 os._exit(0)
         os.close(theirs[0])
         self.hold = theirs[1]
-        self.told = eval(os.read(ours[0], 4096).decode())  # pylint: disable=eval-used
+        self.sent = eval(os.read(ours[0], 4096).decode())  # pylint: disable=eval-used
         os.close(ours[0])
         os.close(ours[1])
 
@@ -93,7 +93,7 @@ def test_an_eventfd_and_a_tap(device):
         fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", b"copied0", IFF_TAP | IFF_NO_PI))
         return os.eventfd(7), tap
     other = Other(act)
-    event, tap = (copy(device, fd, other.pid) for fd in other.told)
+    event, tap = (copy(device, fd, other.pid) for fd in other.sent)
     assert os.read(event, 8) == struct.pack("<Q", 7)
     os.write(event, struct.pack("<Q", 3))
     assert fcntl.ioctl(tap, TUNGETIFF, bytes(40))[:8] == b"copied0\0"
@@ -162,7 +162,7 @@ def test_an_unprivileged_caller_is_refused(device):
             opened = -e.errno
         return opened, copy(device, 0, parent), copy(device, 0, 1), copy(device, 0, os.getpid()) >= 0
     other = Other(act)
-    assert other.told == (-errno.EACCES, -errno.EPERM, -errno.EPERM, True)
+    assert other.sent == (-errno.EACCES, -errno.EPERM, -errno.EPERM, True)
     other.end()
 
 
