@@ -1,69 +1,105 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "switch/burst.h"
 
-/* The header of a chain, and the frame behind it. */
-static enum vring_status
-take_header(struct burst *b, uint16_t i, struct iovec *segment, uint16_t *n)
+/* Frames by which tables of indirect descriptors are prefetched before they are read. */
+#define TABLE_AHEAD 8
+
+/* Take the header off a chain: it has a segment of its own, as Linux sends it, or a part of one or several. */
+static bool
+take_header(const struct device *d, struct iovec *segment, uint16_t *n, uint8_t *header)
 {
-	uint8_t header[VIRTIO_NET_HDR_LEN];
+	if (unlikely(*n < 2 || segment[0].iov_len != d->hdr_len))
+		return chain_pull(segment, n, header, d->hdr_len);
+	if (d->host_offloads)
+		memcpy(header, segment[0].iov_base, VIRTIO_NET_HDR_LEN_LEGACY);
+	--*n;
+	segment[0] = segment[1];
+	if (unlikely(*n > 1))
+		memmove(segment + 1, segment + 2, (*n - 1u) * sizeof(*segment));
+	return true;
+}
+
+/* Note a frame whose header is taken off. */
+static enum vring_status
+note_frame(struct burst *b, uint16_t i, const struct iovec *segment, uint16_t n, const uint8_t *header)
+{
 	uint64_t len = 0;
 	uint16_t k;
 
-	if (!chain_pull(segment, n, header, b->d->hdr_len))
-		return VRING_RUNT;
-	for (k = 0; k < *n; k++)
+	for (k = 0; k < n; k++)
 		len += segment[k].iov_len;
-	if (len < RTE_ETHER_HDR_LEN)
+	if (unlikely(len < RTE_ETHER_HDR_LEN))
 		return VRING_RUNT;
-	if (len > FRAME_MAX)
+	if (unlikely(len > FRAME_MAX))
 		return VRING_TOO_LONG;
 	b->len[i] = (uint32_t)len;
-	b->unfinished[i] = b->d->host_offloads && header_asks(header);
-	if (b->unfinished[i])
+	b->nb_segments[i] = n;
+	b->data[i] = segment[0].iov_base;
+	rte_prefetch0(b->data[i]);
+	rte_prefetch0(b->data[i] + segment[0].iov_len - 1);
+	if (b->d->host_offloads && header_asks(header)) {
+		b->unfinished[i] = b->has_unfinished = true;
 		memcpy(&b->header[i], header, sizeof(b->header[i]));
+	}
+	if (unlikely(segment[0].iov_len < RTE_ETHER_HDR_LEN)) {
+		b->data[i] = b->ether[i];
+		burst_read(b, i, b->ether[i], RTE_ETHER_HDR_LEN);
+	}
 	return VRING_OK;
 }
 
-/* There is one place for a frame of many segments: a second such frame ends the burst. */
-static bool
-keep_segments(struct burst *b, uint16_t i, const struct iovec *segment, uint16_t n)
+/*
+ * Walk a chain. There is one place for a frame of many segments: a second such frame ends the burst. On
+ * VRING_EMPTY there is nothing to be given back.
+ */
+static enum vring_status
+walk_chain(struct burst *b, uint16_t i, uint16_t index, struct iovec **segment, uint16_t *n,
+	struct chain *chain)
 {
-	if (n > SEGMENTS_KEPT && b->long_frame < BURST_VIEWS)
-		return false;
-	if (n > SEGMENTS_KEPT)
-		b->long_frame = i;
-	memcpy(n > SEGMENTS_KEPT ? b->long_segment : b->segment[i], segment, n * sizeof(*segment));
-	b->nb_segments[i] = n;
-	return true;
+	enum vring_status status;
+
+	*n = 0;
+	*segment = b->segment[i];
+	status = chain_walk(b->d, b->vq, index, false, *segment, n, SEGMENTS_KEPT, chain);
+	if (likely(status != VRING_TOO_LONG))
+		return status;
+	if (b->long_frame < i)
+		return VRING_EMPTY;
+	b->long_frame = i;
+	*n = 0;
+	*segment = b->long_segment;
+	return chain_walk(b->d, b->vq, index, false, *segment, n, SEGMENTS_MAX, chain);
 }
 
 enum vring_status
 burst_gather_chain(struct burst *b, uint16_t i)
 {
-	struct iovec segment[SEGMENTS_MAX];
+	uint16_t n, index = b->vq->packed ? b->index : (uint16_t)(b->vq->last_avail_idx + i);
+	uint8_t header[VIRTIO_NET_HDR_LEN];
+	struct iovec *segment;
 	struct chain chain;
-	uint16_t n = 0, index = b->vq->packed ? b->index
-					      : (uint16_t)(b->vq->last_avail_idx + i);
-	enum vring_status status = chain_walk(b->d, b->vq, index, false, segment, &n,
-		SEGMENTS_MAX, &chain);
+	enum vring_status status;
 
-	if (status == VRING_OK)
-		status = take_header(b, i, segment, &n);
+	if (!b->vq->packed && i + TABLE_AHEAD < b->limit)
+		chain_prefetch_table(b->d, b->vq, b->id[i + TABLE_AHEAD]);
+	status = walk_chain(b, i, index, &segment, &n, &chain);
 	if (status == VRING_EMPTY || status == VRING_BROKEN)
 		return status;
 	b->id[i] = chain.id; /* also of a frame that is to be dropped */
 	b->count[i] = chain.count;
-	if (status != VRING_OK)
-		return status;
-	if (!keep_segments(b, i, segment, n))
-		return VRING_EMPTY;
-	b->index = vring_advance(b->vq, index, chain.count);
-	b->data[i] = segment[0].iov_base;
-	if (segment[0].iov_len < RTE_ETHER_HDR_LEN) {
-		b->data[i] = b->ether[i];
-		burst_read(b, i, b->ether[i], RTE_ETHER_HDR_LEN);
-	}
-	return VRING_OK;
+	if (likely(status == VRING_OK) && unlikely(!take_header(b->d, segment, &n, header)))
+		status = VRING_RUNT;
+	if (likely(status == VRING_OK))
+		status = note_frame(b, i, segment, n, header);
+	if (likely(status == VRING_OK))
+		b->index = vring_advance(b->vq, index, chain.count);
+	return status;
+}
+
+void
+burst_gather_packed(struct burst *b, uint16_t upto)
+{
+	gather_vring(b, upto, true);
 }
 
 void
@@ -75,6 +111,7 @@ burst_of_vring(struct burst *b, struct device *d, struct virtqueue *vq)
 	b->vq = vq;
 	b->mbuf = NULL;
 	b->n = b->keyed = b->known = b->nb_receivers = 0;
+	b->has_unfinished = false;
 	b->long_frame = BURST_VIEWS;
 	b->status = VRING_OK;
 	b->index = vq->last_avail_idx;
@@ -82,17 +119,22 @@ burst_of_vring(struct burst *b, struct device *d, struct virtqueue *vq)
 	if (likely(!vq->packed)) {
 		waiting = (uint16_t)(__atomic_load_n(&vq->avail->idx, __ATOMIC_ACQUIRE) -
 			vq->last_avail_idx);
-		b->limit = RTE_MIN(waiting, b->limit);
 		if (unlikely(waiting > vq->size)) {
 			b->status = VRING_BROKEN;
-			b->limit = 0;
+			waiting = 0;
 		}
+		b->limit = RTE_MIN(waiting, b->limit);
+		if (waiting == 0)
+			return;
 		for (i = 0; i < b->limit; i++) {
 			b->id[i] = chain_head(vq, (uint16_t)(vq->last_avail_idx + i));
 			if (likely(b->id[i] < vq->size))
 				rte_prefetch0(&vq->desc[b->id[i]]);
 		}
 	}
+	memset(b->unfinished, 0, sizeof(b->unfinished));
+	for (i = 0; i < BURST_VIEWS; i++)
+		b->nb_segments[i] = 1;
 	gather(b, GATHER_AHEAD);
 }
 
@@ -107,6 +149,7 @@ burst_of_mbufs(struct burst *b, struct rte_mbuf **frames, uint16_t n)
 	b->limit = b->n = n;
 	b->keyed = b->known = b->nb_receivers = 0;
 	b->status = VRING_OK;
+	b->has_unfinished = false;
 	for (i = 0; i < n; i++) {
 		b->data[i] = rte_pktmbuf_mtod(frames[i], const uint8_t *);
 		b->len[i] = rte_pktmbuf_pkt_len(frames[i]);
@@ -122,7 +165,7 @@ burst_segments(struct burst *b, uint16_t i)
 	uint16_t n = 0;
 
 	if (b->mbuf == NULL)
-		return b->nb_segments[i] > SEGMENTS_KEPT ? b->long_segment : b->segment[i];
+		return i == b->long_frame ? b->long_segment : b->segment[i];
 	for (m = b->mbuf[i]; m != NULL && n < SEGMENTS_MAX; m = m->next)
 		b->long_segment[n++] = (struct iovec){ rte_pktmbuf_mtod(m, void *),
 			rte_pktmbuf_data_len(m) };

@@ -84,6 +84,7 @@ struct burst {
 	uint16_t known; /**< of these, those looked up: owner is there */
 	uint16_t index; /**< packed: where the chain of frame n is */
 	enum vring_status status; /**< of frame n, which is none of the good ones; VRING_OK: there is none */
+	bool has_unfinished; /**< unfinished is set for one of them, at least */
 	uint16_t nb_receivers;
 	uint16_t long_frame; /**< whose segments are in long_segment */
 	struct receiver receiver[BURST_VIEWS];
@@ -153,41 +154,41 @@ header_asks(const uint8_t *header)
 
 /** Gather frame i. */
 static inline enum vring_status
-gather_one(struct burst *b, uint16_t i)
+gather_one(struct burst *b, uint16_t i, bool packed)
 {
 	const struct device *d = b->d;
 	const struct virtqueue *vq = b->vq;
+	enum vring_status status;
+	const uint32_t min = d->hdr_len + (uint32_t)RTE_ETHER_HDR_LEN;
 	struct vring_desc e;
 	const uint8_t *at;
 
-	if (unlikely(vq->packed || b->id[i] >= vq->size))
-		return burst_gather_chain(b, i);
-	e = chain_descriptor(vq->desc, b->id[i]);
-	if (unlikely(e.flags != 0 || e.len < d->hdr_len + (uint32_t)RTE_ETHER_HDR_LEN ||
-			e.len > FRAME_MAX))
+	status = chain_single(vq, packed, b->index, false, &b->id[i], &e);
+	if (packed && status == VRING_EMPTY)
+		return status;
+	if (unlikely(status != VRING_OK || e.len - min > FRAME_MAX - RTE_ETHER_HDR_LEN))
 		return burst_gather_chain(b, i);
 	at = device_translate(d, e.addr, e.len);
 	if (unlikely(at == NULL || (d->host_offloads && header_asks(at))))
 		return burst_gather_chain(b, i);
 	b->data[i] = at + d->hdr_len;
 	b->len[i] = e.len - d->hdr_len;
-	b->nb_segments[i] = 1;
-	b->unfinished[i] = false;
+	if (packed) {
+		b->count[i] = 1;
+		b->index = vring_advance(vq, b->index, 1);
+	}
 	/* Its ends, where senders have written last. The CPU fetches what is between by itself. */
 	rte_prefetch0(b->data[i]);
 	rte_prefetch0(b->data[i] + b->len[i] - 1);
 	return VRING_OK;
 }
 
-/**
- * Gather frames up to this one. A burst ends at the first frame that is not good: its turn will come, as the
- * first of another burst.
- */
+/** gather() for one kind of virtqueue. */
 static inline void
-gather(struct burst *b, uint16_t upto)
+gather_vring(struct burst *b, uint16_t upto, bool packed)
 {
 	while (b->n < upto && b->n < b->limit) {
-		enum vring_status status = gather_one(b, b->n);
+		enum vring_status status = gather_one(b, b->n, packed);
 
 		if (unlikely(status != VRING_OK)) {
 			b->status = status;
@@ -198,6 +199,24 @@ gather(struct burst *b, uint16_t upto)
 	}
 }
 
+/** gather() for a packed virtqueue. */
+void burst_gather_packed(struct burst *b, uint16_t upto);
+
+/**
+ * Gather frames up to this one. A burst ends at the first frame that is not good: its turn will come, as the
+ * first of another burst.
+ */
+static inline void
+gather(struct burst *b, uint16_t upto)
+{
+	if (b->n >= upto || b->n >= b->limit)
+		return;
+	if (unlikely(b->vq->packed))
+		burst_gather_packed(b, upto);
+	else
+		gather_vring(b, upto, false);
+}
+
 /** Read the destinations of frames up to this one. */
 static inline void
 read_keys(struct burst *b, uint16_t upto)
@@ -205,8 +224,9 @@ read_keys(struct burst *b, uint16_t upto)
 	for (; b->keyed < upto && b->keyed < b->n; b->keyed++) {
 		const uint8_t *data = b->data[b->keyed];
 
-		b->key[b->keyed] = fdb_key((const struct rte_ether_addr *)data) |
-			(uint64_t)b->unfinished[b->keyed] << 63;
+		b->key[b->keyed] = fdb_key((const struct rte_ether_addr *)data);
+		if (unlikely(b->has_unfinished) && b->unfinished[b->keyed])
+			b->key[b->keyed] |= KEY_UNFINISHED;
 	}
 }
 

@@ -15,7 +15,7 @@
 
 /* Where frames go to: a buffer in one segment for each. */
 struct target {
-	uint16_t head[BURST_VIEWS];
+	uint16_t id[BURST_VIEWS];
 	uint8_t *at[BURST_VIEWS];
 };
 
@@ -49,7 +49,7 @@ write_header(uint8_t *at, uint8_t len, uint16_t num_buffers)
 }
 
 /* Copy frame i into a buffer that is long enough. */
-static inline void
+static __rte_always_inline void
 copy_frame(uint8_t *to, struct burst *b, uint16_t i, struct copy_next next)
 {
 	const struct iovec *s;
@@ -147,29 +147,23 @@ deliver_slow(const struct device *d, struct virtqueue *vq, struct burst *b, uint
 	return VRING_OK;
 }
 
-/* The receiver's buffer for so many bytes, if it is simply one that is long enough. */
-static inline uint8_t *
-simple_buffer(const struct device *d, const struct virtqueue *vq, uint16_t head, uint32_t need)
-{
-	struct vring_desc e;
-
-	if (unlikely(head >= vq->size))
-		return NULL;
-	e = chain_descriptor(vq->desc, head);
-	if (unlikely(e.flags != VRING_DESC_F_WRITE || e.len < need))
-		return NULL;
-	return device_translate(d, e.addr, need);
-}
-
-/* Find a buffer for frame i, the k-th of the virtqueue's, and prefetch its beginning. */
+/*
+ * Find a buffer for frame i, the k-th of the virtqueue's: one that is simply long enough. Prefetch its
+ * beginning. index is where it is, of a packed virtqueue.
+ */
 static inline bool
-find_buffer(const struct device *d, const struct virtqueue *vq, const struct burst *b, uint16_t i,
-	uint16_t k, struct target *t)
+find_buffer(const struct device *d, const struct virtqueue *vq, bool packed, uint16_t index,
+	const struct burst *b, uint16_t i, uint16_t k, struct target *t)
 {
 	uint32_t need = d->hdr_len + b->len[i];
+	struct vring_desc e;
 
-	t->head[k] = chain_head(vq, (uint16_t)(vq->last_avail_idx + k));
-	t->at[k] = simple_buffer(d, vq, t->head[k], need);
+	if (!packed)
+		t->id[k] = chain_head(vq, (uint16_t)(vq->last_avail_idx + k));
+	if (unlikely(chain_single(vq, packed, index, true, &t->id[k], &e) != VRING_OK ||
+			e.len < need))
+		return false;
+	t->at[k] = device_translate(d, e.addr, need);
 	if (unlikely(t->at[k] == NULL))
 		return false;
 	prefetch_write(t->at[k]);
@@ -182,11 +176,13 @@ find_buffer(const struct device *d, const struct virtqueue *vq, const struct bur
  * Copy frames of a run into buffers that are simple, from the first on as long as they are, and the
  * frames ask for nothing. Returns how many.
  */
-static inline uint16_t
-copy_simple(const struct device *d, struct virtqueue *vq, struct burst *b, const struct run *run,
-	uint16_t first, uint16_t available)
+static __rte_always_inline uint16_t
+copy_simple(const struct device *d, struct virtqueue *vq, bool packed, struct burst *b,
+	const struct run *run, uint16_t first, uint16_t available)
 {
-	uint16_t found = 0, end = RTE_MIN(available, (uint16_t)(b->limit - first)), k;
+	const uint64_t key = run->key & ~KEY_UNFINISHED, mask = run->mask | KEY_UNFINISHED;
+	uint16_t end = RTE_MIN(available, (uint16_t)(RTE_MIN(b->limit, run->end) - first));
+	uint16_t found = 0, index = vq->last_avail_idx, k;
 	struct target t;
 
 	for (k = 0; k < end; k++) {
@@ -197,9 +193,12 @@ copy_simple(const struct device *d, struct virtqueue *vq, struct burst *b, const
 		for (; found < end && found <= k + FIND_AHEAD; found++) {
 			uint16_t f = (uint16_t)(first + found);
 
-			if (!in_run(b, f, run) || unlikely(b->unfinished[f]) ||
-					!find_buffer(d, vq, b, f, found, &t))
+			read_keys(b, (uint16_t)(f + 1));
+			if (f >= b->n || ((b->key[f] ^ key) & mask) != 0 ||
+					!find_buffer(d, vq, packed, index, b, f, found, &t))
 				end = found;
+			else if (packed)
+				index = vring_advance(vq, index, 1);
 		}
 		if (k == end)
 			break;
@@ -207,12 +206,33 @@ copy_simple(const struct device *d, struct virtqueue *vq, struct burst *b, const
 			next = rest_of_buffer(t.at[k + 1], d->hdr_len + b->len[i + 1]);
 		write_header(t.at[k], d->hdr_len, 1);
 		copy_frame(t.at[k] + d->hdr_len, b, i, next);
-		vq->used->ring[(uint16_t)(vq->last_used_idx + k) & (vq->size - 1)] =
-			(struct vring_used_elem){ t.head[k], d->hdr_len + b->len[i] };
+		if (packed)
+			vring_put_used(vq, t.id[k], d->hdr_len + b->len[i], 1);
+		else
+			vq->used->ring[(uint16_t)(vq->last_used_idx + k) & (vq->size - 1)] =
+				(struct vring_used_elem){ t.id[k], d->hdr_len + b->len[i] };
+	}
+	if (packed) {
+		vq->last_avail_idx = vring_advance(vq, vq->last_avail_idx, k);
+		return k;
 	}
 	vq->last_avail_idx = (uint16_t)(vq->last_avail_idx + k);
 	vq->last_used_idx = (uint16_t)(vq->last_used_idx + k);
 	return k;
+}
+
+static __rte_noinline uint16_t
+copy_split(const struct device *d, struct virtqueue *vq, struct burst *b, const struct run *run,
+	uint16_t first, uint16_t available)
+{
+	return copy_simple(d, vq, false, b, run, first, available);
+}
+
+static __rte_noinline uint16_t
+copy_packed(const struct device *d, struct virtqueue *vq, struct burst *b, const struct run *run,
+	uint16_t first)
+{
+	return copy_simple(d, vq, true, b, run, first, UINT16_MAX);
 }
 
 /* Copy frames of a run into a virtqueue. Returns how many, and what the next one met. */
@@ -220,7 +240,6 @@ static uint16_t
 fill_vring(const struct device *d, struct virtqueue *vq, struct burst *b, const struct run *run,
 	enum vring_status *status)
 {
-	bool simple = !vq->packed && !d->logging;
 	uint16_t available = UINT16_MAX, i = run->first, n;
 
 	*status = VRING_OK;
@@ -233,12 +252,14 @@ fill_vring(const struct device *d, struct virtqueue *vq, struct burst *b, const 
 		}
 	}
 	for (;;) {
-		if (likely(simple)) {
-			n = copy_simple(d, vq, b, run, i, available);
+		if (unlikely(d->logging)) {
+			gather(b, (uint16_t)(i + GATHER_AHEAD));
+		} else if (likely(!vq->packed)) {
+			n = copy_split(d, vq, b, run, i, available);
 			available = (uint16_t)(available - n);
 			i = (uint16_t)(i + n);
 		} else {
-			gather(b, (uint16_t)(i + GATHER_AHEAD));
+			i = (uint16_t)(i + copy_packed(d, vq, b, run, i));
 		}
 		if (likely(!in_run(b, i, run)))
 			break;

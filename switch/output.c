@@ -229,9 +229,10 @@ send_mbufs(struct worker *w, struct guest *to, struct rte_mbuf **frames, uint16_
 
 	burst_of_mbufs(&b, frames, n);
 	for (i = 0; i < n; i++) {
-		b.unfinished[i] = frames[i]->ol_flags & OFFLOAD_FLAGS;
-		if (b.unfinished[i])
-			offload_write_header(frames[i], &b.header[i]);
+		if (!(frames[i]->ol_flags & OFFLOAD_FLAGS))
+			continue;
+		b.unfinished[i] = b.has_unfinished = true;
+		offload_write_header(frames[i], &b.header[i]);
 	}
 	done = send_run(w, to, &b, &run);
 	deliver_finish(&b, 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <rte_byteorder.h>
+#include <rte_prefetch.h>
 
 #include "vhost/chain.h"
 
@@ -20,9 +21,17 @@ struct walk {
 	bool overflow;	/* there were more segments than max */
 };
 
-/* Add guest memory, one segment for each region that it lies in. */
+static void
+add_segment(struct walk *w, uint8_t *at, uint32_t len)
+{
+	w->overflow |= w->n == w->max;
+	if (!w->overflow)
+		w->segment[w->n++] = (struct iovec){ at, len };
+}
+
+/* Add guest memory that lies in several regions, or outside of all. */
 static enum vring_status
-add_memory(struct walk *w, uint64_t addr, uint32_t len)
+add_parts(struct walk *w, uint64_t addr, uint32_t len)
 {
 	while (len > 0 && !w->overflow) {
 		uint32_t part = len;
@@ -31,10 +40,8 @@ add_memory(struct walk *w, uint64_t addr, uint32_t len)
 		if (at == NULL)
 			return VRING_BROKEN;
 		while (part > 1 && device_translate(w->d, addr, part) == NULL)
-			part /= 2; /* across regions: rare, and any split will do */
-		w->overflow = w->n == w->max;
-		if (!w->overflow)
-			w->segment[w->n++] = (struct iovec){ at, part };
+			part /= 2; /* rare, and any split will do */
+		add_segment(w, at, part);
 		addr += part;
 		len -= part;
 	}
@@ -44,29 +51,34 @@ add_memory(struct walk *w, uint64_t addr, uint32_t len)
 static enum vring_status
 add_descriptor(struct walk *w, uint64_t addr, uint32_t len, uint16_t flags)
 {
+	uint8_t *at;
+
 	if (!(flags & VRING_DESC_F_WRITE) == w->write || w->count++ == CHAIN_MAX)
 		return VRING_BROKEN;
-	return add_memory(w, addr, len);
+	at = device_translate(w->d, addr, len);
+	if (unlikely(at == NULL || len == 0))
+		return add_parts(w, addr, len);
+	add_segment(w, at, len);
+	return VRING_OK;
 }
 
-/* A descriptor of an indirect table, which may lie across regions. Returns false outside of memory. */
+/* Copy memory of the guest that may lie across regions. Returns false if a part of it is in none. */
 static bool
-read_indirect(const struct device *d, uint64_t table, uint32_t i, struct vring_desc *desc)
+read_bytes(const struct device *d, uint64_t addr, void *to, uint32_t len)
 {
-	uint64_t addr = table + i * sizeof(*desc);
-	const void *whole = device_translate(d, addr, sizeof(*desc));
-	unsigned int k;
+	const void *whole = device_translate(d, addr, len);
+	uint32_t k;
 
 	if (likely(whole != NULL)) {
-		*desc = chain_descriptor(whole, 0);
+		memcpy(to, whole, len);
 		return true;
 	}
-	for (k = 0; k < sizeof(*desc); k++) {
+	for (k = 0; k < len; k++) {
 		const uint8_t *byte = device_translate(d, addr + k, 1);
 
 		if (byte == NULL)
 			return false;
-		((uint8_t *)desc)[k] = *byte;
+		((uint8_t *)to)[k] = *byte;
 	}
 	return true;
 }
@@ -89,13 +101,16 @@ static enum vring_status
 walk_table(struct walk *w, uint64_t table, uint32_t bytes, bool linked)
 {
 	uint32_t entries = bytes / sizeof(struct vring_desc), at = 0;
+	const void *whole = device_translate(w->d, table, bytes);
 	enum vring_status status;
 	struct vring_desc e;
 
 	while (at < entries) {
 		uint16_t flags;
 
-		if (!read_indirect(w->d, table, at, &e))
+		if (likely(whole != NULL))
+			e = chain_descriptor(whole, at);
+		else if (!read_bytes(w->d, table + at * sizeof(e), &e, sizeof(e)))
 			return VRING_BROKEN;
 		flags = linked ? e.flags : packed_flags(w, &e);
 		if (flags & VRING_DESC_F_INDIRECT)
@@ -111,6 +126,20 @@ walk_table(struct walk *w, uint64_t table, uint32_t bytes, bool linked)
 			return VRING_OK;
 	}
 	return linked || entries == 0 ? VRING_BROKEN : VRING_OK;
+}
+
+void
+chain_prefetch_table(const struct device *d, const struct virtqueue *vq, uint16_t head)
+{
+	struct vring_desc e;
+	const void *at;
+
+	if (head >= vq->size)
+		return;
+	e = chain_descriptor(vq->desc, head);
+	at = e.flags & VRING_DESC_F_INDIRECT ? device_translate(d, e.addr, 1) : NULL;
+	if (at != NULL)
+		rte_prefetch0(at);
 }
 
 static enum vring_status
@@ -136,16 +165,6 @@ walk_split(struct walk *w, const struct virtqueue *vq, uint16_t index, struct ch
 	}
 }
 
-/* VIRTIO 1.1, 2.7.1: both bits differ, and the first is the driver's wrap counter. */
-static bool
-is_available(uint16_t flags, uint16_t index)
-{
-	bool avail = flags & (1 << VRING_PACKED_DESC_F_AVAIL);
-	bool used = flags & (1 << VRING_PACKED_DESC_F_USED);
-
-	return avail != used && avail == !!(index & PACKED_WRAP);
-}
-
 static enum vring_status
 walk_packed(struct walk *w, const struct virtqueue *vq, uint16_t index, struct chain *chain)
 {
@@ -157,7 +176,7 @@ walk_packed(struct walk *w, const struct virtqueue *vq, uint16_t index, struct c
 		struct vring_packed_desc e;
 
 		flags = rte_le_to_cpu_16(__atomic_load_n(&desc->flags, __ATOMIC_ACQUIRE));
-		if (count == 0 && !is_available(flags, index))
+		if (count == 0 && !chain_is_available(flags, index))
 			return VRING_EMPTY;
 		if (count++ == vq->size)
 			return VRING_BROKEN;

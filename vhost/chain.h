@@ -17,6 +17,7 @@
 #include <sys/uio.h>
 
 #include <rte_atomic.h>
+#include <rte_byteorder.h>
 #include <rte_common.h>
 
 #include "vhost/vring.h"
@@ -67,6 +68,50 @@ chain_head(const struct virtqueue *vq, uint16_t index)
 	return __atomic_load_n(&vq->avail->ring[index & (vq->size - 1)], __ATOMIC_RELAXED);
 }
 
+/** Whether a packed virtqueue's entry, of these flags, is available (VIRTIO 1.1, 2.7.1). */
+static inline bool
+chain_is_available(uint16_t flags, uint16_t index)
+{
+	bool avail = flags & (1 << VRING_PACKED_DESC_F_AVAIL);
+	bool used = flags & (1 << VRING_PACKED_DESC_F_USED);
+
+	return avail != used && avail == !!(index & PACKED_WRAP);
+}
+
+/**
+ * Look for a chain of one descriptor that is not an indirect one. Any other chain_walk() deals with.
+ *
+ * @param vq the virtqueue
+ * @param packed whether it is packed
+ * @param index packed: where the chain is
+ * @param write whether the device is to write to it, or to read it
+ * @param[in,out] id what it is given back by; split: its head
+ * @param[out] e address and length
+ * @return VRING_OK, VRING_EMPTY (packed only), VRING_BROKEN for another one
+ */
+static inline enum vring_status
+chain_single(const struct virtqueue *vq, bool packed, uint16_t index, bool write, uint16_t *id,
+	struct vring_desc *e)
+{
+	const uint16_t want = write ? VRING_DESC_F_WRITE : 0;
+
+	if (packed) {
+		const struct vring_packed_desc *desc = &vq->packed_desc[index & PACKED_INDEX];
+		uint16_t flags = rte_le_to_cpu_16(__atomic_load_n(&desc->flags, __ATOMIC_ACQUIRE));
+
+		if (!chain_is_available(flags, index))
+			return VRING_EMPTY;
+		*e = chain_descriptor(desc, 0);
+		*id = e->flags; /* where a split one has its flags */
+		flags &= VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE;
+		return likely(flags == want) ? VRING_OK : VRING_BROKEN;
+	}
+	if (unlikely(*id >= vq->size))
+		return VRING_BROKEN;
+	*e = chain_descriptor(vq->desc, *id);
+	return likely(e->flags == want) ? VRING_OK : VRING_BROKEN;
+}
+
 /**
  * Find where the memory of a chain is (VIRTIO 1.1, 2.6.5 and 2.7). Called by a worker.
  *
@@ -82,6 +127,15 @@ chain_head(const struct virtqueue *vq, uint16_t index)
  */
 enum vring_status chain_walk(const struct device *d, const struct virtqueue *vq, uint16_t index,
 	bool write, struct iovec *segment, uint16_t *n, uint16_t max, struct chain *chain);
+
+/**
+ * If a chain of a split virtqueue has a table of indirect descriptors, prefetch that. Called by a worker.
+ *
+ * @param d the device, not paused
+ * @param vq its virtqueue
+ * @param head of the chain
+ */
+void chain_prefetch_table(const struct device *d, const struct virtqueue *vq, uint16_t head);
 
 /**
  * Take bytes off the front of segments.

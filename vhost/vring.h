@@ -257,8 +257,11 @@ device_translate(const struct device *d, uint64_t addr, uint64_t len)
 	for (; i > 0; i--, r++) {
 		uint64_t off = addr - r->guest;
 
-		if (likely(off < r->size))
-			return likely(len <= r->size - off) ? r->host + off : NULL;
+		if (unlikely(off >= r->size))
+			continue;
+		if (r->host == NULL) /* saves callers a comparison: no region is there */
+			__builtin_unreachable();
+		return likely(len <= r->size - off) ? r->host + off : NULL;
 	}
 	return NULL;
 }
