@@ -38,7 +38,7 @@ note_frame(struct burst *b, uint16_t i, const struct iovec *segment, uint16_t n,
 	rte_prefetch0(b->data[i]);
 	rte_prefetch0(b->data[i] + segment[0].iov_len - 1);
 	if (b->d->host_offloads && header_asks(header)) {
-		b->unfinished[i] = b->has_unfinished = true;
+		burst_note_unfinished(b, i);
 		memcpy(&b->header[i], header, sizeof(b->header[i]));
 	}
 	if (unlikely(segment[0].iov_len < RTE_ETHER_HDR_LEN)) {
@@ -105,35 +105,35 @@ burst_gather_packed(struct burst *b, uint16_t upto)
 void
 burst_of_vring(struct burst *b, struct device *d, struct virtqueue *vq)
 {
-	uint16_t waiting, i;
+	uint16_t waiting = BURST_VIEWS, i;
 
-	b->d = d;
-	b->vq = vq;
-	b->mbuf = NULL;
-	b->n = b->keyed = b->known = b->nb_receivers = 0;
-	b->has_unfinished = false;
-	b->long_frame = BURST_VIEWS;
-	b->status = VRING_OK;
-	b->index = vq->last_avail_idx;
-	b->limit = BURST_VIEWS;
+	b->n = 0;
+	b->status = VRING_EMPTY;
 	if (likely(!vq->packed)) {
 		waiting = (uint16_t)(__atomic_load_n(&vq->avail->idx, __ATOMIC_ACQUIRE) -
 			vq->last_avail_idx);
-		if (unlikely(waiting > vq->size)) {
-			b->status = VRING_BROKEN;
-			waiting = 0;
-		}
-		b->limit = RTE_MIN(waiting, b->limit);
 		if (waiting == 0)
 			return;
-		for (i = 0; i < b->limit; i++) {
-			b->id[i] = chain_head(vq, (uint16_t)(vq->last_avail_idx + i));
-			if (likely(b->id[i] < vq->size))
-				rte_prefetch0(&vq->desc[b->id[i]]);
-		}
 	}
-	memset(b->unfinished, 0, sizeof(b->unfinished));
-	for (i = 0; i < BURST_VIEWS; i++)
+	b->d = d;
+	b->vq = vq;
+	b->mbuf = NULL;
+	b->keyed = b->known = b->nb_receivers = 0;
+	b->has_unfinished = false;
+	b->long_frame = BURST_VIEWS;
+	b->index = vq->last_avail_idx;
+	b->limit = RTE_MIN(waiting, (uint16_t)BURST_VIEWS);
+	b->status = VRING_OK;
+	if (unlikely(!vq->packed && waiting > vq->size)) {
+		b->status = VRING_BROKEN;
+		return;
+	}
+	for (i = 0; i < b->limit && likely(!vq->packed); i++) {
+		b->id[i] = chain_head(vq, (uint16_t)(vq->last_avail_idx + i));
+		if (likely(b->id[i] < vq->size))
+			rte_prefetch0(&vq->desc[b->id[i]]);
+	}
+	for (i = 0; i < b->limit; i++)
 		b->nb_segments[i] = 1;
 	gather(b, GATHER_AHEAD);
 }
@@ -154,7 +154,6 @@ burst_of_mbufs(struct burst *b, struct rte_mbuf **frames, uint16_t n)
 		b->data[i] = rte_pktmbuf_mtod(frames[i], const uint8_t *);
 		b->len[i] = rte_pktmbuf_pkt_len(frames[i]);
 		b->nb_segments[i] = frames[i]->nb_segs;
-		b->unfinished[i] = false;
 	}
 }
 

@@ -84,7 +84,7 @@ struct burst {
 	uint16_t known; /**< of these, those looked up: owner is there */
 	uint16_t index; /**< packed: where the chain of frame n is */
 	enum vring_status status; /**< of frame n, which is none of the good ones; VRING_OK: there is none */
-	bool has_unfinished; /**< unfinished is set for one of them, at least */
+	bool has_unfinished; /**< unfinished is there, and set for one of them at least */
 	uint16_t nb_receivers;
 	uint16_t long_frame; /**< whose segments are in long_segment */
 	struct receiver receiver[BURST_VIEWS];
@@ -150,6 +150,22 @@ header_asks(const uint8_t *header)
 {
 	return header[offsetof(struct virtio_net_hdr, flags)] != 0 ||
 		header[offsetof(struct virtio_net_hdr, gso_type)] != VIRTIO_NET_HDR_GSO_NONE;
+}
+
+/** Frame i asks for something, which is in its header. */
+static inline void
+burst_note_unfinished(struct burst *b, uint16_t i)
+{
+	if (!b->has_unfinished)
+		memset(b->unfinished, 0, sizeof(b->unfinished));
+	b->unfinished[i] = b->has_unfinished = true;
+}
+
+/** Whether frame i asks for something. */
+static inline bool
+burst_is_unfinished(const struct burst *b, uint16_t i)
+{
+	return unlikely(b->has_unfinished) && b->unfinished[i];
 }
 
 /** Gather frame i. */
@@ -225,7 +241,7 @@ read_keys(struct burst *b, uint16_t upto)
 		const uint8_t *data = b->data[b->keyed];
 
 		b->key[b->keyed] = fdb_key((const struct rte_ether_addr *)data);
-		if (unlikely(b->has_unfinished) && b->unfinished[b->keyed])
+		if (burst_is_unfinished(b, b->keyed))
 			b->key[b->keyed] |= KEY_UNFINISHED;
 	}
 }

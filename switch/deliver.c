@@ -115,7 +115,7 @@ fill_buffers(const struct device *d, const struct buffers *to, struct burst *b, 
 	uint16_t k;
 
 	write_header(header, d->hdr_len, to->n);
-	if (b->unfinished[i])
+	if (burst_is_unfinished(b, i))
 		memcpy(header, &b->header[i], VIRTIO_NET_HDR_LEN_LEGACY);
 	chain_scatter(d, to->segment, 0, header, d->hdr_len);
 	for (k = 0; k < b->nb_segments[i]; k++) {
@@ -319,7 +319,32 @@ deliver_has_several(const struct device *d)
 	return __atomic_load_n(&d->rx[1], __ATOMIC_RELAXED) != 0 || (low & (low - 1)) != 0;
 }
 
-static void publish_all(struct burst *b);
+static void
+publish_receivers(struct burst *b)
+{
+	struct receiver *to;
+
+	for (to = b->receiver; to < b->receiver + b->nb_receivers; to++) {
+		rte_spinlock_lock(&to->vq->lock);
+		vring_publish(to->d, to->vq);
+		rte_spinlock_unlock(&to->vq->lock);
+	}
+}
+
+/* After a full fence. */
+static void
+notify_receivers(struct burst *b)
+{
+	struct receiver *to;
+
+	for (to = b->receiver; to < b->receiver + b->nb_receivers; to++) {
+		rte_spinlock_lock(&to->vq->lock);
+		vring_notify(to->d, to->vq);
+		rte_spinlock_unlock(&to->vq->lock);
+		to->batch->touched = NULL;
+	}
+	b->nb_receivers = 0;
+}
 
 /* Note that a virtqueue has frames to be published. */
 static inline void
@@ -327,8 +352,11 @@ note_receiver(struct burst *b, struct device *d, struct virtqueue *vq, struct ba
 {
 	if (likely(batch->touched == vq))
 		return;
-	if (unlikely(b->nb_receivers == RTE_DIM(b->receiver)))
-		publish_all(b);
+	if (unlikely(b->nb_receivers == RTE_DIM(b->receiver))) {
+		publish_receivers(b);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		notify_receivers(b);
+	}
 	batch->touched = vq;
 	b->receiver[b->nb_receivers++] = (struct receiver){ d, vq, batch };
 }
@@ -408,26 +436,6 @@ deliver(struct worker *w, struct guest *to, struct burst *b, const struct run *r
 	return deliver_to_vring(w, to, b, &whole, status);
 }
 
-static void
-publish_all(struct burst *b)
-{
-	struct receiver *to;
-
-	for (to = b->receiver; to < b->receiver + b->nb_receivers; to++) {
-		rte_spinlock_lock(&to->vq->lock);
-		vring_publish(to->d, to->vq);
-		rte_spinlock_unlock(&to->vq->lock);
-	}
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	for (to = b->receiver; to < b->receiver + b->nb_receivers; to++) {
-		rte_spinlock_lock(&to->vq->lock);
-		vring_notify(to->d, to->vq);
-		rte_spinlock_unlock(&to->vq->lock);
-		to->batch->touched = NULL;
-	}
-	b->nb_receivers = 0;
-}
-
 /* Give the sender back the chains of the first frames. */
 static void
 complete(struct burst *b, uint16_t done)
@@ -452,11 +460,14 @@ complete(struct burst *b, uint16_t done)
 void
 deliver_finish(struct burst *b, uint16_t done)
 {
+	/* Receivers first: stores become visible in order, and these are what somebody waits for. */
+	publish_receivers(b);
 	if (b->vq != NULL) {
 		complete(b, done);
 		vring_publish(b->d, b->vq);
 	}
-	publish_all(b);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	notify_receivers(b);
 	if (b->vq != NULL)
 		vring_notify(b->d, b->vq);
 }

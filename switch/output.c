@@ -231,7 +231,7 @@ send_mbufs(struct worker *w, struct guest *to, struct rte_mbuf **frames, uint16_
 	for (i = 0; i < n; i++) {
 		if (!(frames[i]->ol_flags & OFFLOAD_FLAGS))
 			continue;
-		b.unfinished[i] = b.has_unfinished = true;
+		burst_note_unfinished(&b, i);
 		offload_write_header(frames[i], &b.header[i]);
 	}
 	done = send_run(w, to, &b, &run);
