@@ -191,14 +191,13 @@ burst_read(struct burst *b, uint16_t i, void *to, uint32_t len)
 
 /* Append bytes to a chain of mbufs, whose last is *last. Returns false if the pool is empty. */
 static bool
-append(struct rte_mbuf *m, struct rte_mbuf **last, struct rte_mempool *pool, const uint8_t *from,
-	uint32_t len)
+append(struct rte_mbuf *m, struct rte_mbuf **last, const uint8_t *from, uint32_t len)
 {
 	while (len > 0) {
 		uint32_t part = RTE_MIN(len, (uint32_t)rte_pktmbuf_tailroom(*last));
 
 		if (part == 0) {
-			struct rte_mbuf *more = rte_pktmbuf_alloc(pool);
+			struct rte_mbuf *more = rte_pktmbuf_alloc(m->pool);
 
 			if (more == NULL)
 				return false;
@@ -207,7 +206,8 @@ append(struct rte_mbuf *m, struct rte_mbuf **last, struct rte_mempool *pool, con
 			m->nb_segs++;
 			continue;
 		}
-		rte_memcpy(rte_pktmbuf_mtod_offset(*last, uint8_t *, (*last)->data_len), from, part);
+		rte_memcpy(rte_pktmbuf_mtod_offset(*last, uint8_t *, (*last)->data_len), from,
+			part);
 		(*last)->data_len = (uint16_t)((*last)->data_len + part);
 		m->pkt_len += part;
 		from += part;
@@ -216,26 +216,47 @@ append(struct rte_mbuf *m, struct rte_mbuf **last, struct rte_mempool *pool, con
 	return true;
 }
 
-struct rte_mbuf *
-burst_copy(struct burst *b, uint16_t i, struct rte_mempool *pool, uint32_t max)
+/* A frame of several segments, or one that an mbuf has no room for. Returns false if the pool is empty. */
+static bool
+append_all(struct burst *b, uint16_t i, struct rte_mbuf *m, uint32_t max)
 {
 	const struct iovec one = { (void *)(uintptr_t)b->data[i], b->len[i] };
 	const struct iovec *s = b->nb_segments[i] == 1 ? &one : burst_segments(b, i);
-	struct rte_mbuf *m = rte_pktmbuf_alloc(pool), *last = m;
+	struct rte_mbuf *last = m;
 	uint16_t k;
 
-	if (m == NULL)
-		return NULL;
 	for (k = 0; k < b->nb_segments[i] && max > 0; k++) {
 		uint32_t part = RTE_MIN(max, (uint32_t)s[k].iov_len);
 
-		if (!append(m, &last, pool, s[k].iov_base, part)) {
-			rte_pktmbuf_free(m);
-			return NULL;
-		}
+		if (!append(m, &last, s[k].iov_base, part))
+			return false;
 		max -= part;
+	}
+	return true;
+}
+
+struct rte_mbuf *
+burst_copy_into(struct burst *b, uint16_t i, struct rte_mbuf *m, uint32_t max)
+{
+	uint32_t len = RTE_MIN(max, b->len[i]);
+
+	if (likely(b->nb_segments[i] == 1 && len <= rte_pktmbuf_tailroom(m))) {
+		rte_memcpy(rte_pktmbuf_mtod(m, void *), b->data[i], len);
+		m->data_len = (uint16_t)len;
+		m->pkt_len = len;
+	} else if (!append_all(b, i, m, max)) {
+		rte_pktmbuf_free(m);
+		return NULL;
 	}
 	read_keys(b, (uint16_t)(i + 1));
 	write_destination(rte_pktmbuf_mtod(m, void *), b->key[i]);
 	return m;
+}
+
+struct rte_mbuf *
+burst_copy(struct burst *b, uint16_t i, struct rte_mempool *pool, uint32_t max)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+
+	return m != NULL ? burst_copy_into(b, i, m, max) : NULL;
 }

@@ -145,6 +145,17 @@ uint32_t burst_read(struct burst *b, uint16_t i, void *to, uint32_t len);
  */
 struct rte_mbuf *burst_copy(struct burst *b, uint16_t i, struct rte_mempool *pool, uint32_t max);
 
+/**
+ * Copy a frame into an mbuf that is there and empty, and into more of its pool if it is too long for that.
+ *
+ * @param b the burst
+ * @param i the frame
+ * @param m the mbuf, which is freed if there are no more
+ * @param max bytes at most; a longer frame is truncated
+ * @return the mbuf, NULL if the pool is empty
+ */
+struct rte_mbuf *burst_copy_into(struct burst *b, uint16_t i, struct rte_mbuf *m, uint32_t max);
+
 static inline bool
 header_asks(const uint8_t *header)
 {

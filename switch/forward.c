@@ -81,11 +81,28 @@ send_to_uplink(struct worker *w, uint16_t vlan, struct rte_mbuf *m)
 	output_to_uplink(w, m);
 }
 
+/* Mbufs taken from a pool by the burst, and not used yet. */
+struct fresh {
+	struct rte_mbuf *m[BURST_MAX];
+	uint16_t n;
+};
+
+/* An mbuf for a frame, of which there may be so many. NULL if the pool is empty. */
+static inline struct rte_mbuf *
+take_fresh(struct fresh *fresh, struct rte_mempool *pool, uint16_t want)
+{
+	want = RTE_MIN(want, (uint16_t)BURST_MAX);
+	if (fresh->n == 0 && rte_pktmbuf_alloc_bulk(pool, fresh->m, want) == 0)
+		fresh->n = want;
+	return likely(fresh->n > 0) ? fresh->m[--fresh->n] : rte_pktmbuf_alloc(pool);
+}
+
 /* Copy a run of frames to the NIC. Returns how many these were. */
 static uint16_t
 run_to_uplink(struct worker *w, const struct guest *from, uint16_t vlan, struct burst *b,
 	const struct run *run)
 {
+	struct fresh fresh = { .n = 0 };
 	uint16_t i = run->first;
 	struct rte_mbuf *m;
 
@@ -93,7 +110,9 @@ run_to_uplink(struct worker *w, const struct guest *from, uint16_t vlan, struct 
 		gather(b, (uint16_t)(i + GATHER_AHEAD));
 		if (!in_run(b, i, run))
 			break;
-		m = burst_copy(b, i, w->sw->pool, UINT32_MAX);
+		m = take_fresh(&fresh, w->sw->pool, (uint16_t)(b->limit - i));
+		if (likely(m != NULL))
+			m = burst_copy_into(b, i, m, UINT32_MAX);
 		if (unlikely(m == NULL)) {
 			w->counters.guest[from->id].tx_drop[TX_DROP_NO_MBUF]++;
 			continue;
@@ -101,6 +120,7 @@ run_to_uplink(struct worker *w, const struct guest *from, uint16_t vlan, struct 
 		m->port = from->id;
 		send_to_uplink(w, vlan, m);
 	}
+	rte_pktmbuf_free_bulk(fresh.m, fresh.n);
 	return (uint16_t)(i - run->first);
 }
 
@@ -397,6 +417,5 @@ forward_from_uplink(struct worker *w, uint16_t pool_guest, struct rte_mbuf **fra
 		output_run(w, to[run.first], &b, &run);
 	}
 	deliver_finish(&b, 0);
-	for (i = 0; i < good; i++)
-		rte_pktmbuf_free(frames[i]);
+	rte_pktmbuf_free_bulk(frames, good);
 }

@@ -64,10 +64,13 @@ drop_from_uplink(struct worker *w, struct rte_mbuf *m, enum tx_drop why)
 static void
 count_transmitted(struct worker *w, const uint16_t *sender, uint16_t n)
 {
-	uint16_t i;
+	uint16_t i, end;
 
-	for (i = 0; i < n; i++)
-		w->counters.guest[sender[i]].tx_ok++;
+	for (i = 0; i < n; i = end) {
+		for (end = (uint16_t)(i + 1); end < n && sender[end] == sender[i]; end++)
+			;
+		w->counters.guest[sender[i]].tx_ok += (uint64_t)(end - i);
+	}
 	w->counters.uplink.tx_ok += n;
 }
 
