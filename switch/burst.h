@@ -14,13 +14,14 @@
  * frame i is copied:
  *
  *     start     heads of chains are read, descriptors are prefetched      the whole burst
+ *     tables    where there are indirect descriptors, they are prefetched 8 before they are gathered
  *     gather    descriptors are read and checked, data is prefetched     i + GATHER_AHEAD
  *     look up   destinations are read, their owners are looked up        i + LOOKUP_AHEAD
  *     find      a buffer of the receiver is found and prefetched         i + FIND_AHEAD
  *     copy      into the buffer; the next one is prefetched meanwhile    i
  *     finish    used elements of sender and receivers, notifications      after the last
  *
- * The first two are in this file, the others in deliver.c.
+ * The first three are in burst.c and this file, the others in deliver.c.
  *
  * Of each descriptor and of each destination address one reading is used, and what a decision
  * rested on is what the receiver gets. All functions are a worker's.
