@@ -95,7 +95,7 @@ asan: $(FUZZ)
 $(FUZZ): tests/unit/fuzz_rings.c $(filter-out $(BUILD)/asan-obj/main.o,$(SRCS:%.c=$(BUILD)/asan-obj/%.o))
 	@mkdir -p $(@D)
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(ASAN_FLAGS) $(FUZZ_WRAPS:%=-Wl,--wrap=rte_vhost_%) \
-		$(LDFLAGS) -o $@ $^ $(DPDK_LIBS) $(CUSE_LIBS)
+		$(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(DPDK_LIBS) $(CUSE_LIBS)
 
 # Parts of the model, tested without DPDK. The trap of its registers: what compilers make of accesses is
 # compiled in many ways, also by clang where there is one.
@@ -112,11 +112,11 @@ word_of = $(word $(1),$(subst $(comma), ,$(2)))
 
 $(BUILD)/unit/test_mmio: tests/unit/test_mmio.c $(REGISTER_FORM_OBJS) tests/nic82599/mmio.c \
 		tests/nic82599/instruction.c
-	$(Q)echo "  CC      $@"; $(CC) $(MODEL_CFLAGS) -O1 $(LDFLAGS) -o $@ $^ -lcmocka -pthread
+	$(Q)echo "  CC      $@"; $(CC) $(MODEL_CFLAGS) -O1 $(LDFLAGS) -o $@ $(filter %.c %.o,$^) -lcmocka -pthread
 
 $(BUILD)/unit/test_segment: tests/unit/test_segment.c tests/nic82599/segment.c
 	@mkdir -p $(@D)
-	$(Q)echo "  CC      $@"; $(CC) $(MODEL_CFLAGS) -O1 $(LDFLAGS) -o $@ $^ -lcmocka
+	$(Q)echo "  CC      $@"; $(CC) $(MODEL_CFLAGS) -O1 $(LDFLAGS) -o $@ $(filter %.c %.o,$^) -lcmocka
 
 $(BUILD)/unit/forms/%.o: tests/unit/register_forms.c tests/unit/register_forms.h Makefile
 	@mkdir -p $(@D)
@@ -127,7 +127,7 @@ $(BUILD)/unit/forms/%.o: tests/unit/register_forms.c tests/unit/register_forms.h
 
 $(BUILD)/unit/%: tests/unit/%.c $(filter-out $(BUILD)/obj/main.o,$(SRCS:%.c=$(BUILD)/obj/%.o))
 	@mkdir -p $(@D)
-	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(DPDK_LIBS) $(CUSE_LIBS) -lcmocka
+	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(DPDK_LIBS) $(CUSE_LIBS) -lcmocka
 
 # Programs that system tests run.
 $(HELPERS): $(BUILD)/unit/%: tests/system/%.c Makefile
