@@ -122,7 +122,7 @@ mbufs_needed(void)
 		burst *= 9216 / RTE_MBUF_DEFAULT_DATAROOM + 2;
 	}
 	return uplink_mbufs(&app.uplink) + mirror_mbufs(&app.mirror) +
-		(app.nb_workers + 1) * (HELD_MAX + 2 * burst + segments + MBUF_CACHE * 3 / 2);
+		(app.nb_workers + 1) * (BUFFERED_MAX + 2 * burst + segments + MBUF_CACHE * 3 / 2);
 }
 
 /* The least pool that works: the ports' rings are full, and so is each worker's cache. */
@@ -200,8 +200,8 @@ create_switch(void)
 	if (ret == 0)
 		ret = create_pools();
 	if (ret == 0) {
-		app.sw.qsbr = create_rcu();
-		ret = app.sw.qsbr != NULL ? 0 : -ENOMEM;
+		app.sw.rcu = create_rcu();
+		ret = app.sw.rcu != NULL ? 0 : -ENOMEM;
 	}
 	if (ret == 0)
 		ret = guests_init(&app.guests, app.nb_workers, app.uplink.guest_limit);
@@ -209,11 +209,11 @@ create_switch(void)
 		return ret;
 	app.guests.fdb = fdb_create();
 	app.guests.uplink = &app.uplink;
-	app.guests.qsbr = app.sw.qsbr;
+	app.guests.rcu = app.sw.rcu;
 	for (i = 0; i < app.nb_workers; i++)
 		app.guests.counters[i] = &app.workers[i]->counters;
 	app.port_ops = (struct port_ops){ guests_start, guests_leave, guests_check_rings, &app.guests,
-		app.sw.qsbr, app.guests.learned_fd };
+		app.sw.rcu, app.guests.wake_fd };
 	app.sw.cfg = &app.cfg;
 	app.sw.guests = &app.guests;
 	app.sw.uplink = &app.uplink;
@@ -242,10 +242,10 @@ start_stats_timer(void)
 static void *
 control_run(void *arg)
 {
-	enum { SIGNAL, LEARNED, TIMER, LINK, MIRROR };
+	enum { SIGNAL, WAKE, TIMER, LINK, MIRROR };
 	struct pollfd fds[] = {
 		[SIGNAL] = { .fd = app.signal_fd, .events = POLLIN },
-		[LEARNED] = { .fd = app.guests.learned_fd, .events = POLLIN },
+		[WAKE] = { .fd = app.guests.wake_fd, .events = POLLIN },
 		[TIMER] = { .fd = app.timer_fd, .events = POLLIN },
 		[LINK] = { .fd = uplink_link_fd(&app.uplink), .events = POLLIN },
 		[MIRROR] = { .fd = mirror_link_fd(&app.mirror), .events = POLLIN },
@@ -259,8 +259,8 @@ control_run(void *arg)
 		capture_watch();
 		uplink_watch_link(&app.uplink);
 		mirror_watch_link(&app.mirror);
-		if (fds[LEARNED].revents & POLLIN)
-			guests_program(&app.guests);
+		if (fds[WAKE].revents & POLLIN)
+			guests_update_uplink(&app.guests);
 		if (fds[TIMER].revents & POLLIN &&
 				read(app.timer_fd, &ticks, sizeof(ticks)) == sizeof(ticks))
 			stats_print(&app.stats);
@@ -355,7 +355,7 @@ tear_down(void)
 	if (app.guests.all != NULL)
 		guests_free(&app.guests);
 	fdb_free(app.guests.fdb);
-	rte_free(app.sw.qsbr);
+	rte_free(app.sw.rcu);
 	for (i = 0; i < app.nb_workers; i++)
 		rte_free(app.workers[i]);
 	rte_mempool_free(app.sw.pool);

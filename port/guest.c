@@ -21,8 +21,8 @@ guests_init(struct guests *guests, unsigned int nb_workers, unsigned int limit)
 	guests->limit = RTE_MIN(limit, (unsigned int)GUEST_MAX);
 	guests->mirrored = GUEST_MAX;
 	TAILQ_INIT(&guests->waiting);
-	guests->learned_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (guests->learned_fd < 0)
+	guests->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (guests->wake_fd < 0)
 		return -errno;
 	pthread_mutex_init(&guests->mutex, NULL);
 	guests->all = calloc(1, sizeof(struct guest_set));
@@ -54,9 +54,9 @@ guests_free(struct guests *guests)
 	for (i = 0; i < guests->nb_workers; i++)
 		free(guests->of_worker[i]);
 	free(guests->all);
-	if (guests->learned_fd >= 0)
-		close(guests->learned_fd);
-	guests->learned_fd = -1;
+	if (guests->wake_fd >= 0)
+		close(guests->wake_fd);
+	guests->wake_fd = -1;
 }
 
 /* A new set of the guests in the table: of one worker, or (worker < 0) of all. */
@@ -94,7 +94,7 @@ publish(struct guests *guests, uint16_t worker)
 	}
 	all = __atomic_exchange_n(&guests->all, all, __ATOMIC_ACQ_REL);
 	some = __atomic_exchange_n(&guests->of_worker[worker], some, __ATOMIC_ACQ_REL);
-	rte_rcu_qsbr_synchronize(guests->qsbr, RTE_QSBR_THRID_INVALID);
+	rte_rcu_qsbr_synchronize(guests->rcu, RTE_QSBR_THRID_INVALID);
 	free(all);
 	free(some);
 	return 0;
@@ -162,7 +162,7 @@ static void
 wake_control(const struct guests *guests)
 {
 	uint64_t one = 1;
-	ssize_t ignored = write(guests->learned_fd, &one, sizeof(one));
+	ssize_t ignored = write(guests->wake_fd, &one, sizeof(one));
 
 	RTE_SET_USED(ignored);
 }
@@ -251,7 +251,7 @@ guests_mirror(struct guests *guests, uint16_t id)
 		if (guests->by_id[i] != NULL)
 			__atomic_store_n(&guests->by_id[i]->mirrored, i == id, __ATOMIC_RELAXED);
 	}
-	rte_rcu_qsbr_synchronize(guests->qsbr, RTE_QSBR_THRID_INVALID);
+	rte_rcu_qsbr_synchronize(guests->rcu, RTE_QSBR_THRID_INVALID);
 	pthread_mutex_unlock(&guests->mutex);
 }
 
@@ -328,7 +328,7 @@ leave_locked(struct guests *guests, struct guest *g)
 		usleep(1000); /* a guest cannot be kept: wait for memory */
 	if (guest_is_registered(g) || guest_is_pending(g))
 		position = fdb_remove(guests->fdb, g->mac);
-	rte_rcu_qsbr_synchronize(guests->qsbr, RTE_QSBR_THRID_INVALID);
+	rte_rcu_qsbr_synchronize(guests->rcu, RTE_QSBR_THRID_INVALID);
 	fdb_reclaim(guests->fdb, position);
 	if (g->programmed)
 		uplink_withdraw(guests->uplink, g->id, g->mac);
@@ -437,7 +437,7 @@ forget_address(struct guests *guests, struct guest *g)
 {
 	int32_t position = fdb_remove(guests->fdb, g->mac);
 
-	rte_rcu_qsbr_synchronize(guests->qsbr, RTE_QSBR_THRID_INVALID);
+	rte_rcu_qsbr_synchronize(guests->rcu, RTE_QSBR_THRID_INVALID);
 	fdb_reclaim(guests->fdb, position);
 }
 
@@ -496,12 +496,12 @@ log_registered(struct guest *g)
 }
 
 void
-guests_program(struct guests *guests)
+guests_update_uplink(struct guests *guests)
 {
 	uint64_t count;
 	unsigned int i;
 
-	if (read(guests->learned_fd, &count, sizeof(count)) < 0)
+	if (read(guests->wake_fd, &count, sizeof(count)) < 0)
 		return;
 	pthread_mutex_lock(&guests->mutex);
 	for (i = 0; i < GUEST_MAX; i++) {

@@ -92,11 +92,11 @@ struct guests {
 
 	struct fdb *fdb;
 	struct uplink *uplink;
-	struct rte_rcu_qsbr *qsbr;
+	struct rte_rcu_qsbr *rcu;
 	struct counters *counters[RTE_MAX_LCORE]; /**< one of each worker */
 	unsigned int nb_workers;
 	unsigned int limit; /**< how many guests there can be */
-	int learned_fd;	    /**< eventfd, readable when guests_program() has work */
+	int wake_fd;	    /**< eventfd, readable when guests_update_uplink() has work */
 	pthread_mutex_t mutex;
 	uint64_t serial;      /**< of the last guest; under the mutex */
 	uint16_t mirrored;    /**< device id, GUEST_MAX: none; under the mutex */
@@ -107,7 +107,7 @@ struct guests {
 /**
  * Make an empty table. Main thread, before workers and sockets.
  *
- * @param[out] guests to initialise; counters[], fdb, uplink and qsbr are then set by the caller
+ * @param[out] guests to initialise; counters[], fdb, uplink and rcu are then set by the caller
  * @param nb_workers number of workers
  * @param limit number of guests, at most GUEST_MAX
  * @return 0 or a negative errno
@@ -180,11 +180,11 @@ void guests_disable(struct guests *guests, struct guest *guest, enum guest_repor
 
 /**
  * Give pending MACs to the uplink and register their guests; log who is registered, whom the NIC
- * refused, what workers report, and whose memory has gone. Control loop, when learned_fd is readable.
+ * refused, what workers report, and whose memory has gone. Control loop, when wake_fd is readable.
  *
  * @param guests the table
  */
-void guests_program(struct guests *guests);
+void guests_update_uplink(struct guests *guests);
 
 /**
  * Have a guest's frames copied to the mirror port, and nobody else's any more; in effect when this

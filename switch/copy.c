@@ -45,7 +45,7 @@ copy_by_avx512(uint8_t *to, const uint8_t *from, uint32_t len, struct copy_next 
 	copy(to, from, len, next);
 }
 
-RTE_INIT(look_at_cpu)
+RTE_INIT(select_copy)
 {
 	/* VBMI2 came with the CPUs that do not slow down for 64-byte registers, Ice Lake and Zen 4. */
 	__builtin_cpu_init();

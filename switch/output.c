@@ -166,7 +166,7 @@ output_mbuf(struct worker *w, struct guest *to, struct rte_mbuf *m)
 		w->dirty[w->n_dirty++] = to->id;
 	}
 	batch->frame[batch->n++] = m;
-	w->held += m->nb_segs;
+	w->buffered += m->nb_segs;
 	if (batch->n >= BURST_MAX)
 		flush_guest(w, batch);
 }
@@ -405,7 +405,7 @@ flush_guest(struct worker *w, struct batch *batch)
 	}
 	batch->n = (uint16_t)(batch->n - i);
 	memmove(batch->frame, &batch->frame[i], batch->n * sizeof(batch->frame[0]));
-	if (likely(w->kept <= KEPT_MAX))
+	if (likely(w->deferred <= DEFERRED_MAX))
 		return;
 	while (batch->n > 0)
 		drop_mbuf(w, to, batch->frame[--batch->n], RX_DROP_RING_FULL, TX_DROP_GUEST_FULL);
@@ -427,7 +427,7 @@ output_flush(struct worker *w)
 {
 	uint16_t i, listed = 0;
 
-	w->kept = 0;
+	w->deferred = 0;
 	for (i = 0; i < w->n_dirty; i++) {
 		struct batch *batch = &w->to_guest[w->dirty[i]];
 
@@ -435,12 +435,12 @@ output_flush(struct worker *w)
 			flush_guest(w, batch);
 		batch->listed = batch->n > 0;
 		if (unlikely(batch->listed)) {
-			w->kept += count_mbufs(batch);
+			w->deferred += count_mbufs(batch);
 			w->dirty[listed++] = w->dirty[i];
 		}
 	}
 	w->n_dirty = listed;
-	w->held = w->kept;
+	w->buffered = w->deferred;
 	if (w->to_uplink.n > 0)
 		output_flush_uplink(w);
 }

@@ -21,10 +21,10 @@ struct guest;
 struct worker;
 
 /** mbufs that may wait in batches before a worker empties them in the middle of a round. */
-#define HELD_MAX 1024
+#define BUFFERED_MAX 1024
 
 /** mbufs of these that may stay over to the next round. */
-#define KEPT_MAX (HELD_MAX / 2)
+#define DEFERRED_MAX (BUFFERED_MAX / 2)
 
 /**
  * Frames that may wait for a guest while a message changes it. A burst of eight senders: they come from

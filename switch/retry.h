@@ -33,10 +33,10 @@
 struct retry {
 	uint64_t wait_start;	/**< TSC when frames were last found to wait; 0: none do */
 	uint64_t round;		/**< of the worker, then */
-	uint64_t waited;	/**< TSC cycles that frames have waited for a full virtqueue */
-	uint64_t waited_paused; /**< and while messages changed the guest */
-	uint64_t waited_change; /**< of that, for the last change */
-	unsigned int changes;	/**< of the guest, when frames last waited for that */
+	uint64_t time_waited;	/**< TSC cycles that frames have time_waited for a full virtqueue */
+	uint64_t time_waited_paused; /**< and while messages changed the guest */
+	uint64_t time_waited_change; /**< of that, for the last change */
+	unsigned int changes;	/**< of the guest, when frames last time_waited for that */
 	uint16_t taken;		/**< frames that the guest took since then */
 	bool for_pause;		/**< wait_start is of a change */
 	bool exhausted;		/**< the time is up: do not wait */
@@ -73,7 +73,7 @@ retry_elapsed(struct retry *r, uint64_t round, bool for_pause)
 /**
  * The guest has no buffer.
  *
- * @param r what was waited for it so far
+ * @param r what was time_waited for it so far
  * @param round number of the worker's round
  * @param timeout in TSC cycles
  * @return whether to wait
@@ -82,8 +82,8 @@ static inline bool
 retry_full(struct retry *r, uint64_t round, uint64_t timeout)
 {
 	if (!r->exhausted) {
-		r->waited += retry_elapsed(r, round, false);
-		r->exhausted = r->waited >= timeout;
+		r->time_waited += retry_elapsed(r, round, false);
+		r->exhausted = r->time_waited >= timeout;
 	}
 	if (r->exhausted)
 		r->wait_start = 0;
@@ -93,7 +93,7 @@ retry_full(struct retry *r, uint64_t round, uint64_t timeout)
 /**
  * A message is changing the guest. It has a time of its own, for each change, and for all of them.
  *
- * @param r what was waited for it so far
+ * @param r what was time_waited for it so far
  * @param round number of the worker's round
  * @param changes how often the guest was changed
  * @param timeout in TSC cycles
@@ -106,11 +106,11 @@ retry_paused(struct retry *r, uint64_t round, unsigned int changes, uint64_t tim
 
 	if (!r->exhausted) {
 		part = retry_elapsed(r, round, true);
-		r->waited_paused += part;
-		r->waited_change = r->changes == changes ? r->waited_change + part : 0;
+		r->time_waited_paused += part;
+		r->time_waited_change = r->changes == changes ? r->time_waited_change + part : 0;
 		r->changes = changes;
-		r->exhausted = r->waited_change >= timeout ||
-			r->waited_paused >= PAUSES_MAX * timeout;
+		r->exhausted = r->time_waited_change >= timeout ||
+			r->time_waited_paused >= PAUSES_MAX * timeout;
 	}
 	if (r->exhausted)
 		r->wait_start = 0;
@@ -121,7 +121,7 @@ retry_paused(struct retry *r, uint64_t round, unsigned int changes, uint64_t tim
 static inline void
 retry_taken(struct retry *r, uint16_t n)
 {
-	if (likely((r->wait_start | r->waited | r->waited_paused) == 0) || n == 0)
+	if (likely((r->wait_start | r->time_waited | r->time_waited_paused) == 0) || n == 0)
 		return;
 	r->wait_start = 0;
 	r->taken = (uint16_t)(r->taken + n);

@@ -12,7 +12,7 @@ output_to_uplink(struct worker *w, struct rte_mbuf *m)
 	struct batch *b = &w->to_uplink;
 
 	b->frame[b->n++] = m;
-	w->held += m->nb_segs;
+	w->buffered += m->nb_segs;
 	if (b->n == BURST_MAX)
 		output_flush_uplink(w);
 }

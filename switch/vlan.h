@@ -89,29 +89,29 @@ vlan_priority(const struct rte_mbuf *m)
  * Replace the VLAN of a tagged frame, its priority stays.
  *
  * @param m a frame for which vlan_in_frame() holds
- * @param vid the new VLAN
+ * @param vlan the new VLAN
  */
 static inline void
-vlan_replace(struct rte_mbuf *m, uint16_t vid)
+vlan_replace(struct rte_mbuf *m, uint16_t vlan)
 {
 	struct rte_vlan_hdr *vh = vlan_header(m);
 	uint16_t tci = rte_be_to_cpu_16(vh->vlan_tci);
 
-	vh->vlan_tci = rte_cpu_to_be_16((tci & (uint16_t)~VLAN_VID_MASK) | vid);
+	vh->vlan_tci = rte_cpu_to_be_16((tci & (uint16_t)~VLAN_VID_MASK) | vlan);
 }
 
 /**
  * Put a tag on an untagged frame.
  *
  * @param[in,out] m the frame
- * @param vid VLAN; the priority is 0
+ * @param vlan its VLAN; the priority is 0
  * @param by_nic leave it to the NIC's offload
  * @return 0, or -ENOSPC when there is no room in front of the frame
  */
 static inline int
-vlan_insert(struct rte_mbuf **m, uint16_t vid, bool by_nic)
+vlan_insert(struct rte_mbuf **m, uint16_t vlan, bool by_nic)
 {
-	(*m)->vlan_tci = vid;
+	(*m)->vlan_tci = vlan;
 	if (by_nic) {
 		(*m)->ol_flags |= RTE_MBUF_F_TX_VLAN;
 		return 0;

@@ -17,7 +17,7 @@
 static void
 flush_early(struct worker *w, uint16_t n)
 {
-	if (n < BURST_MAX || unlikely(w->held >= HELD_MAX))
+	if (n < BURST_MAX || unlikely(w->buffered >= BUFFERED_MAX))
 		output_flush(w);
 }
 
@@ -182,14 +182,14 @@ worker_run(void *arg)
 	w->retry_timeout = sw->cfg->rx_retry * (uint64_t)sw->cfg->rx_retry_num *
 		sw->cfg->rx_retry_delay * rte_get_tsc_hz() / US_PER_S;
 	w->pause_timeout = RTE_MAX(PAUSE_MAX_MS * rte_get_tsc_hz() / MS_PER_S, w->retry_timeout);
-	rte_rcu_qsbr_thread_online(sw->qsbr, w->index);
+	rte_rcu_qsbr_thread_online(sw->rcu, w->index);
 	began = rte_rdtsc();
 	while (likely(!__atomic_load_n(&sw->stop, __ATOMIC_RELAXED))) {
 		count_round(w, &began, work_round(w) > 0);
-		rte_rcu_qsbr_quiescent(sw->qsbr, w->index);
+		rte_rcu_qsbr_quiescent(sw->rcu, w->index);
 	}
 	output_drop_all(w);
 	notify_end();
-	rte_rcu_qsbr_thread_offline(sw->qsbr, w->index);
+	rte_rcu_qsbr_thread_offline(sw->rcu, w->index);
 	return 0;
 }

@@ -43,7 +43,7 @@ struct switch_ctx {
 	struct uplink *uplink;
 	struct mirror *mirror; /**< present where a guest is mirrored */
 	struct rte_mempool *pool;	 /**< mbufs with buffers */
-	struct rte_rcu_qsbr *qsbr;
+	struct rte_rcu_qsbr *rcu;
 	bool stop; /**< atomic */
 };
 
@@ -52,8 +52,8 @@ struct worker {
 	unsigned int index;
 	unsigned int lcore;
 	struct switch_ctx *sw;
-	uint32_t held;	  /**< mbufs in batches */
-	uint32_t kept;	  /**< mbufs that stayed in batches of full guests */
+	uint32_t buffered; /**< mbufs in batches */
+	uint32_t deferred; /**< mbufs that stayed in batches of full guests */
 	uint64_t retry_timeout;	/**< TSC cycles that frames may wait for a full virtqueue */
 	uint64_t pause_timeout; /**< and while a message changes the guest */
 	uint16_t n_dirty; /**< batches that may hold frames */

@@ -52,7 +52,7 @@ struct memory {
 static struct memory mem[NB];
 static struct guest guest[NB];
 static struct device device[NB];
-static struct guests guests = { .learned_fd = -1 };
+static struct guests guests = { .wake_fd = -1 };
 static struct config cfg = { .vm2vm = VM2VM_SOFTWARE };
 static struct uplink uplink;
 static struct switch_ctx sw;
@@ -188,7 +188,7 @@ create_guest(unsigned int id)
 	m->low = calloc(1, LOW_SIZE);
 	m->high = calloc(1, HIGH_SIZE);
 	reset_rings(id, 0, RING);
-	device_open(&device[id], (int)id, "", sw.qsbr);
+	device_open(&device[id], (int)id, "", sw.rcu);
 	device[id].has_memory = true;
 	for (i = 0; i < 2; i++)
 		device_enable_ring(&device[id], (uint16_t)i, true);
@@ -315,7 +315,7 @@ poll(unsigned int id)
 		output_flush(w);
 		w->rounds++;
 	}
-	rte_rcu_qsbr_quiescent(sw.qsbr, 0);
+	rte_rcu_qsbr_quiescent(sw.rcu, 0);
 }
 
 /* Frames of an uplink, for any of the guests, and with tags of nobody. */
@@ -367,7 +367,7 @@ renew(unsigned int id)
 	bool packed = below(2);
 	uint64_t features = packed ? RTE_BIT64(VIRTIO_F_RING_PACKED) : 0;
 
-	rte_rcu_qsbr_thread_offline(sw.qsbr, 0);
+	rte_rcu_qsbr_thread_offline(sw.rcu, 0);
 	device_pause(&device[id]);
 	if (id == EVIL)
 		reset_rings(id, features | sets[below(RTE_DIM(sets))], any_size(packed));
@@ -375,7 +375,7 @@ renew(unsigned int id)
 		reset_rings(id, features, RING);
 	device_set_running(&device[id], true);
 	device_resume(&device[id]);
-	rte_rcu_qsbr_thread_online(sw.qsbr, 0);
+	rte_rcu_qsbr_thread_online(sw.rcu, 0);
 }
 
 /* PEER has room for n frames. */
@@ -496,9 +496,9 @@ start(char *program)
 	rte_log_set_level(RTE_LOGTYPE_USER1, RTE_LOG_CRIT);
 	pool = rte_pktmbuf_pool_create("p", 2047, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	sw = (struct switch_ctx){ .cfg = &cfg, .guests = &guests, .uplink = &uplink, .pool = pool,
-		.qsbr = rte_zmalloc(NULL, rte_rcu_qsbr_get_memsize(1), RTE_CACHE_LINE_SIZE) };
-	rte_rcu_qsbr_init(sw.qsbr, 1);
-	rte_rcu_qsbr_thread_register(sw.qsbr, 0);
+		.rcu = rte_zmalloc(NULL, rte_rcu_qsbr_get_memsize(1), RTE_CACHE_LINE_SIZE) };
+	rte_rcu_qsbr_init(sw.rcu, 1);
+	rte_rcu_qsbr_thread_register(sw.rcu, 0);
 	guests.fdb = fdb_create();
 	w = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*w));
 	memset(w, 0, sizeof(*w));
@@ -509,7 +509,7 @@ start(char *program)
 		create_guest(i);
 		guests.all->guest[guests.all->n++] = &guest[i];
 	}
-	rte_rcu_qsbr_thread_online(sw.qsbr, 0);
+	rte_rcu_qsbr_thread_online(sw.rcu, 0);
 }
 
 int

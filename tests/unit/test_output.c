@@ -15,7 +15,7 @@
 static struct rte_mempool *pool;
 static struct config cfg;
 static struct uplink uplink;
-static struct guests guests = { .learned_fd = -1 };
+static struct guests guests = { .wake_fd = -1 };
 static struct switch_ctx sw;
 static struct worker *w;
 static struct guest guest[2];
@@ -180,7 +180,7 @@ test_full_ring_stays_in_order(void **state)
 	offer(5, 1500);
 	put(60, 10);
 	flush();
-	assert_int_equal(w->kept, 5);
+	assert_int_equal(w->deferred, 5);
 	output_resume(w);
 	put(70, 4); /* after those that stayed */
 	offer(20, 1500);
@@ -224,7 +224,7 @@ test_the_retry_time_ends_and_is_not_repeated_before_a_burst(void **state)
 	put(60, BURST_MAX);
 	put(60, 4);
 	flush();
-	assert_int_equal(w->kept, 4);
+	assert_int_equal(w->deferred, 4);
 	output_drop_all(w);
 }
 
@@ -240,7 +240,7 @@ test_the_retry_time_is_not_that_since_others_waited(void **state)
 	w->rounds += 1000;
 	put(60, 1);
 	flush();
-	assert_int_equal(w->kept, 1);
+	assert_int_equal(w->deferred, 1);
 	output_drop_all(w);
 }
 
@@ -331,7 +331,7 @@ test_a_full_ring_is_not_taken_for_short_buffers(void **state)
 	put(4000, 1);
 	put(60, 2);
 	flush();
-	assert_int_equal(w->kept, 3);
+	assert_int_equal(w->deferred, 3);
 	assert_int_equal(TOO_LONG, 0);
 	offer(RING, 4000);
 	flush();
@@ -348,7 +348,7 @@ test_merged_buffers_count_when_all_are_free(void **state)
 	put(1100, 1); /* more than RING * 16, but there may be more later */
 	put(60, 1);
 	flush();
-	assert_int_equal(w->kept, 2);
+	assert_int_equal(w->deferred, 2);
 	flush(); /* the time is up: that frame alone is dropped */
 	assert_int_equal(RING_FULL, 1);
 	expect_lengths(60, 1);
