@@ -427,7 +427,7 @@ main(int argc, char **argv)
 		fprintf(stderr, "vhost-switch: EAL cannot start: %s\n", rte_strerror(rte_errno));
 		return EXIT_FAILURE;
 	}
-	/* For dpdk-dumpcap. Without memory that it can share it cannot come, which is no error. */
+	/* For dpdk-dumpcap. Without memory that it can share it cannot come, which is not an error. */
 	ret = capture_open();
 	if (ret < 0)
 		RTE_LOG(INFO, CONFIG, "no capture by dpdk-dumpcap: %s\n", rte_strerror(-ret));

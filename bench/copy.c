@@ -63,7 +63,7 @@ buffers(void)
 	return p;
 }
 
-/* A buffer: its header, the frame behind that. */
+/* A buffer: its header, and the frame after it. */
 static inline uint8_t *
 at(uint8_t *base, unsigned int i)
 {

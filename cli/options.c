@@ -341,7 +341,7 @@ options_parse(int argc, char **argv, struct config *cfg)
 
 	set_defaults(cfg);
 	fill_getopt(longs, shorts);
-	optind = 0; /* glibc: start afresh, EAL parses with getopt as well */
+	optind = 0; /* glibc: start again, EAL parses with getopt as well */
 	opterr = 0;
 	while ((code = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
 		row = find_row(code == ':' ? optopt : code);

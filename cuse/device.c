@@ -102,9 +102,9 @@ on_release(fuse_req_t req, struct fuse_file_info *fi)
 }
 
 /*
- * The kernel does not know what an ioctl of ours reads and writes. It asks with no data, is sent
+ * The kernel does not know what an ioctl of this device reads and writes. It asks with no data, is sent
  * where the data is, and asks again with it: once more for the regions of VHOST_SET_MEM_TABLE.
- * The caller may change its memory in between, so lengths are worked out anew each time.
+ * The caller may change its memory in between, so lengths are worked out again each time.
  */
 static void
 on_ioctl(fuse_req_t req, int signed_cmd, void *arg, struct fuse_file_info *fi, unsigned int flags,

@@ -51,7 +51,7 @@ struct sink {
 	uint32_t lines_lost, blocks_lost; /**< not reported yet */
 	int error;    /**< why, an errno; 0: the queue was full */
 	bool failing; /**< the last write failed */
-	bool torn;    /**< it left a piece of a line behind; used by the thread alone */
+	bool torn;    /**< it left a part of a line; used by the thread alone */
 	char in_hand[PREFIX_MAX + TEXT_MAX]; /**< used by the thread alone */
 };
 

@@ -37,7 +37,7 @@ struct fdb;
 /**
  * Make a lookup key of a MAC address.
  *
- * @param mac the address; the two bytes behind it must be readable, as they are in every
+ * @param mac the address; the two bytes after it must be readable, as they are in every
  *   Ethernet header for both of its addresses
  * @return its six bytes as a number, the rest 0
  */

@@ -316,7 +316,7 @@ log_reports(struct guest *g)
 /*
  * The order matters. The guest leaves the sets first, so after one grace period nobody learns for
  * it; then its MAC leaves the FDB and its place in the table is cleared, so after a second grace
- * period nobody sends to it. Without the first, a MAC learned late would stay behind.
+ * period nobody sends to it. Without the first, a MAC learned late would remain.
  */
 static void
 leave_locked(struct guests *guests, struct guest *g)

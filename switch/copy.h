@@ -67,7 +67,7 @@ fetch_all(struct copy_next next)
 }
 
 /**
- * What is worth fetching of a buffer behind its first two lines, which are fetched when it is found.
+ * What is worth fetching of a buffer after its first two lines, which are fetched when it is found.
  *
  * @param at the buffer
  * @param len bytes that will be written to it

@@ -23,7 +23,7 @@
 /* How long to wait for the link at start: what 10GBASE-T takes to come up, and a bit. */
 #define LINK_WAIT_S 9
 
-/* A jumbo frame as NICs commonly count it: 9000 bytes behind the Ethernet header. */
+/* A jumbo frame as NICs commonly count it: 9000 bytes after the Ethernet header. */
 #define JUMBO_MTU 9000
 
 #define WANTED_TX_OFFLOADS                                                                         \

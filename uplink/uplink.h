@@ -88,7 +88,7 @@ struct uplink {
 	bool vlan_insert_hw;	/**< the NIC inserts tags */
 	uint64_t tx_offloads;	/**< RTE_ETH_TX_OFFLOAD_* in use */
 	uint16_t pool_queues;	/**< VMDQ: queues of a pool; software: 0 */
-	uint16_t first_queue;	/**< VMDQ: queue of pool 0, behind those of the PF */
+	uint16_t first_queue;	/**< VMDQ: queue of pool 0, after those of the PF */
 	uint16_t first_pool;	/**< VMDQ: pool of guest 0 */
 	struct uplink_queues common; /**< bring frames for any guest */
 	bool loopback;		/**< --vm2vm 2: the NIC switches between guests */

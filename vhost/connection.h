@@ -32,7 +32,7 @@
 
 /**
  * Connections open at once: twice as many as there can be guests, since a front end that starts
- * anew comes before the old connection has ended.
+ * again comes before the old connection has ended.
  */
 #define CONNECTION_MAX (2 * GUEST_MAX)
 

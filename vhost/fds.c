@@ -187,7 +187,7 @@ close_all(struct fds_batch *batch)
 	ssize_t ignored;
 
 	for (i = 0; i < batch->n; i++) {
-		/* Fails for what is no socket. One that does not linger is closed at once. */
+		/* Fails for what is not a socket. One that does not linger is closed at once. */
 		setsockopt(batch->fd[i], SOL_SOCKET, SO_LINGER, &none, sizeof(none));
 		close(batch->fd[i]);
 	}

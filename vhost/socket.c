@@ -36,7 +36,7 @@ static struct {
 	int fd; /* by which the relay connects to it */
 } back = { .fd = -1 };
 
-/* Path i of the configuration, NULL behind the last. */
+/* Path i of the configuration, NULL after the last. */
 static const char *
 socket_path(const struct config *cfg, unsigned int i)
 {
@@ -367,10 +367,10 @@ static const struct rte_vhost_device_ops device_ops = {
 static int
 offer_features(const char *path, const struct config *cfg)
 {
-	uint64_t never = RTE_BIT64(VIRTIO_NET_F_HOST_UFO) | RTE_BIT64(VIRTIO_NET_F_GUEST_UFO) |
+	uint64_t not_offered = RTE_BIT64(VIRTIO_NET_F_HOST_UFO) | RTE_BIT64(VIRTIO_NET_F_GUEST_UFO) |
 		RTE_BIT64(VIRTIO_NET_F_HOST_TSO6) | RTE_BIT64(VIRTIO_NET_F_GUEST_TSO6) |
 		RTE_BIT64(VIRTIO_NET_F_HOST_ECN) | RTE_BIT64(VIRTIO_NET_F_GUEST_ECN);
-	uint64_t off = never;
+	uint64_t off = not_offered;
 
 	if (!cfg->mergeable)
 		off |= RTE_BIT64(VIRTIO_NET_F_MRG_RXBUF);

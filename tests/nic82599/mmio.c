@@ -57,7 +57,7 @@ cannot_decode(const uint8_t *code)
 	struct iovec to = { bytes, sizeof(bytes) }, from = { (void *)(uintptr_t)code, sizeof(bytes) };
 	ssize_t i, n;
 
-	/* The kernel copies as much as there is: a page may end behind the instruction. */
+	/* The kernel copies as much as there is: a page may end after the instruction. */
 	n = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
 	if (n < 0) {
 		from.iov_len = PAGE - (uintptr_t)code % PAGE;

@@ -76,7 +76,7 @@ insert_checksums(const struct tx_context *c, uint32_t olinfo, uint8_t *frame, si
 	}
 }
 
-/* 7.4.3: the tag of the context goes behind the addresses. Returns the new length. */
+/* 7.4.3: the tag of the context goes after the addresses. Returns the new length. */
 static size_t
 insert_tag(const struct nic *nic, const struct tx_context *c, uint8_t *frame, size_t len)
 {

@@ -57,7 +57,7 @@ static void
 set_means(void **state)
 {
 	without_aio = *state != NULL;
-	notify_end(); /* the next call sets up anew */
+	notify_end(); /* the next call sets up again */
 }
 
 static void
