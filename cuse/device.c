@@ -31,7 +31,7 @@ RTE_LOG_REGISTER(log_type_cuse, vhost-switch.cuse, INFO);
 
 /*
  * The device's default number: of the major of miscellaneous devices, since DPDK's virtio_user
- * looks at that to send_message vhost-net from a socket, and of the minors above those that misc_register()
+ * looks at that to tell vhost-net from a socket, and of the minors above those that misc_register()
  * gives away.
  */
 #define MISC_MAJOR 10
@@ -50,7 +50,7 @@ struct open_device {
 static struct {
 	char socket[sizeof("/run/vhost-switch-.sock") + NAME_LENGTH_MAX];
 	char path[sizeof("/dev/") + NAME_LENGTH_MAX];
-	char info[sizeof("DEVNAME=") + NAME_LENGTH_MAX]; /* what the kernel is sent */
+	char info[sizeof("DEVNAME=") + NAME_LENGTH_MAX]; /* what the kernel is told */
 	unsigned int major, minor;
 	struct fuse_session *session;
 	bool appeared;
@@ -102,7 +102,7 @@ on_release(fuse_req_t req, struct fuse_file_info *fi)
 }
 
 /*
- * The kernel does not know what an ioctl of this device reads and writes. It asks with no data, is sent
+ * The kernel does not know what an ioctl of this device reads and writes. It asks with no data, is told
  * where the data is, and asks again with it: once more for the regions of VHOST_SET_MEM_TABLE.
  * The caller may change its memory in between, so lengths are worked out again each time.
  */

@@ -20,7 +20,7 @@
 
 #include "vhost/vhost_user.h"
 
-/** A region becomes a region of a message. */
+/** Each becomes a region of a message. */
 #define MEMORY_REGIONS_MAX VHOST_USER_REGIONS_MAX
 
 /** A region of guest memory that lies in one file. */

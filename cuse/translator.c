@@ -447,7 +447,7 @@ do_reset_owner(struct translator *t, const void *in, void *out)
 	return call_up(t);
 }
 
-/* See what becomes of the rings with another table of memory, which t has already. */
+/* See what becomes of the rings with another table of memory, which is in t already. */
 static int
 check_rings(struct translator *t)
 {
@@ -611,7 +611,7 @@ take_eventfd(struct translator *t, int caller_fd, int *fd)
 		return 0;
 	*fd = descriptor_take_eventfd(t->process, caller_fd);
 	if (*fd == -EINVAL)
-		t->why = "the descriptor is no eventfd";
+		t->why = "the descriptor is not an eventfd";
 	return *fd < 0 ? *fd : 0;
 }
 

@@ -7,9 +7,9 @@
  * From vhost-net ioctls to vhost-user messages.
  *
  * A front end stands for one open of the device: one connection to librte_vhost, so one guest. The
- * kernel's vhost-net accepts the ioctls of a ring in any order, and all that it was sent stays valid
+ * kernel's vhost-net accepts the ioctls of a ring in any order, and all that it was told stays valid
  * when its backend is taken away. librte_vhost accepts one order, and forgets half of it when a ring
- * stops. So the front end remembers what it was sent, and tells librte_vhost when a ring gets its
+ * stops. So the front end remembers what it was told, and tells librte_vhost when a ring gets its
  * backend. What is wrong with a call is found here, by descriptor.c and memory.c, or by librte_vhost, which tells by its
  * acknowledgement (vhost-user specification, REPLY_ACK); then the caller gets an errno, the log a
  * line, and all goes on.

@@ -341,7 +341,7 @@ check_call(const struct connection *c)
 	flags = fcntl(c->fds[0], F_GETFL);
 	if (fds_kind(c->fds[0]) != FDS_EVENTFD || flags < 0 ||
 			fcntl(c->fds[0], F_SETFL, flags | O_NONBLOCK) < 0)
-		return "a descriptor to notify by that is no eventfd";
+		return "a descriptor to notify by is not an eventfd";
 	return NULL;
 }
 

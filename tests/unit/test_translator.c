@@ -214,7 +214,7 @@ table(uint32_t nregions, uint32_t padding)
 	return call(VHOST_SET_MEM_TABLE, m);
 }
 
-/* What librte_vhost was sent since this was last asked. */
+/* What was sent to librte_vhost since this was last asked. */
 static const char *
 sent(void)
 {
@@ -298,7 +298,7 @@ test_refusals_are_the_kernels(void **state)
 	assert_string_equal(sent(), "");
 }
 
-/* How much of the caller's memory an ioctl reads, which the kernel is sent step by step. */
+/* How much of the caller's memory an ioctl reads, which the kernel is told step by step. */
 static void
 test_sizes(void **state)
 {
