@@ -31,6 +31,7 @@
 #include "stats/stats.h"
 #include "switch/offload.h"
 #include "switch/worker.h"
+#include "thread.h"
 #include "uplink/uplink.h"
 #include "vhost/memory.h"
 #include "vhost/socket.h"

@@ -10,7 +10,6 @@
  * any thread.
  */
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -80,16 +79,5 @@ extern int log_type_config, log_type_data, log_type_uplink;
 #define RTE_LOGTYPE_DATA log_type_data
 #define RTE_LOGTYPE_UPLINK log_type_uplink
 /**@}*/
-
-/**
- * Start a thread that sleeps most of its time, off the lcores of the workers. Main thread.
- *
- * @param[out] thread to be joined
- * @param name at most 15 characters
- * @param run what it does
- * @param arg passed to run
- * @return 0 or an errno
- */
-int start_control_thread(pthread_t *thread, const char *name, void *(*run)(void *), void *arg);
 
 #endif /* MAIN_H */

@@ -23,6 +23,7 @@
 #include "cuse/cuse.h"
 #include "cuse/descriptor.h"
 #include "cuse/translator.h"
+#include "thread.h"
 
 RTE_LOG_REGISTER(log_type_cuse, vhost-switch.cuse, INFO);
 

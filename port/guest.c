@@ -10,6 +10,7 @@
 #include <rte_malloc.h>
 
 #include "port/guest.h"
+#include "thread.h"
 
 int
 guests_init(struct guests *guests, unsigned int nb_workers, unsigned int limit)
@@ -94,7 +95,7 @@ publish(struct guests *guests, uint16_t worker)
 	}
 	all = __atomic_exchange_n(&guests->all, all, __ATOMIC_ACQ_REL);
 	some = __atomic_exchange_n(&guests->of_worker[worker], some, __ATOMIC_ACQ_REL);
-	rte_rcu_qsbr_synchronize(guests->rcu, RTE_QSBR_THRID_INVALID);
+	wait_for_workers(guests->rcu);
 	free(all);
 	free(some);
 	return 0;
@@ -251,7 +252,7 @@ guests_mirror(struct guests *guests, uint16_t id)
 		if (guests->by_id[i] != NULL)
 			__atomic_store_n(&guests->by_id[i]->mirrored, i == id, __ATOMIC_RELAXED);
 	}
-	rte_rcu_qsbr_synchronize(guests->rcu, RTE_QSBR_THRID_INVALID);
+	wait_for_workers(guests->rcu);
 	pthread_mutex_unlock(&guests->mutex);
 }
 
@@ -328,7 +329,7 @@ leave_locked(struct guests *guests, struct guest *g)
 		usleep(1000); /* a guest cannot be kept: wait for memory */
 	if (guest_is_registered(g) || guest_is_pending(g))
 		position = fdb_remove(guests->fdb, g->mac);
-	rte_rcu_qsbr_synchronize(guests->rcu, RTE_QSBR_THRID_INVALID);
+	wait_for_workers(guests->rcu);
 	fdb_reclaim(guests->fdb, position);
 	if (g->programmed)
 		uplink_withdraw(guests->uplink, g->id, g->mac);
@@ -437,7 +438,7 @@ forget_address(struct guests *guests, struct guest *g)
 {
 	int32_t position = fdb_remove(guests->fdb, g->mac);
 
-	rte_rcu_qsbr_synchronize(guests->rcu, RTE_QSBR_THRID_INVALID);
+	wait_for_workers(guests->rcu);
 	fdb_reclaim(guests->fdb, position);
 }
 

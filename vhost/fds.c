@@ -17,6 +17,7 @@
 #include <rte_common.h>
 
 #include "main.h"
+#include "thread.h"
 #include "vhost/fds.h"
 
 /*

@@ -16,6 +16,7 @@
 #include <rte_vhost.h>
 
 #include "main.h"
+#include "thread.h"
 #include "process/process.h"
 #include "vhost/relay.h"
 

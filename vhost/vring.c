@@ -6,6 +6,7 @@
 #include <rte_byteorder.h>
 #include <rte_vhost.h>
 
+#include "thread.h"
 #include "vhost/vring.h"
 
 #define HAS(features, bit) ((bool)((features) & RTE_BIT64(bit)))
@@ -218,7 +219,7 @@ device_pause(struct device *d)
 		return;
 	__atomic_fetch_add(&d->changes, 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&d->paused, true, __ATOMIC_RELEASE);
-	rte_rcu_qsbr_synchronize(d->rcu, RTE_QSBR_THRID_INVALID);
+	wait_for_workers(d->rcu);
 	for (i = 0; i < d->nb_rings; i++) {
 		struct virtqueue *vq = &d->vq[i];
 
@@ -282,7 +283,7 @@ device_set_call(struct device *d, uint16_t vring, int callfd)
 	uint16_t used;
 
 	__atomic_store_n(&vq->notify_fd, callfd, __ATOMIC_SEQ_CST);
-	rte_rcu_qsbr_synchronize(d->rcu, RTE_QSBR_THRID_INVALID);
+	wait_for_workers(d->rcu);
 	used = __atomic_load_n(&vq->last_used_idx, __ATOMIC_RELAXED);
 	if (vq->usable && used != vq->used_before && callfd >= 0 && !notify_send(callfd))
 		__atomic_store_n(&vq->notify_fd, -1, __ATOMIC_RELAXED);
