@@ -12,7 +12,7 @@
 #include "cli/options.h"
 
 enum option_kind {
-	OPT_FLAG,   /* takes no value, sets a bool */
+	OPT_FLAG,   /* accepts no value, sets a bool */
 	OPT_NUMBER, /* min..max, decimal, into a uint32_t */
 	OPT_MASK,   /* hexadecimal with at most one bit, into a uint64_t */
 	OPT_MODE,   /* permission bits, octal, into a uint32_t */
@@ -28,7 +28,7 @@ struct option_row {
 	uint32_t preset;	 /* default of an OPT_NUMBER */
 	size_t member;		 /* offset in struct config */
 	const char *value;	 /* name of the value in the usage */
-	const char *takes;	 /* what it takes, for the error line and the usage */
+	const char *accepts;	 /* what it takes, for the error line and the usage */
 	const char *help;
 };
 
@@ -36,64 +36,64 @@ struct option_row {
 
 static const struct option_row option_table[] = {
 	{ "p", OPT_MASK, MEMBER(port_mask), .value = "MASK",
-	  .takes = "a hexadecimal port mask with exactly one bit, or 0x0 for no NIC",
+	  .accepts = "a hexadecimal port mask with exactly one bit, or 0x0 for no NIC",
 	  .help = "the NIC port to use (required)" },
-	{ "P", OPT_FLAG, MEMBER(promiscuous), .takes = "no value",
+	{ "P", OPT_FLAG, MEMBER(promiscuous), .accepts = "no value",
 	  .help = "promiscuous NIC" },
 	{ "mirror-port", OPT_MASK, MEMBER(mirror_mask), .value = "MASK",
-	  .takes = "a hexadecimal port mask with exactly one bit, or 0x0 for none",
+	  .accepts = "a hexadecimal port mask with exactly one bit, or 0x0 for none",
 	  .help = "another port, to capture a guest's traffic at (default 0x0)" },
 #ifdef VHOST_CUSE
 	{ "dev-basename", OPT_STRING, MEMBER(dev_basename), .value = "NAME",
-	  .takes = "the name of a device to make below /dev",
+	  .accepts = "the name of a device to make below /dev",
 	  .help = "character device that guests connect to (default vhost-net)" },
 	{ "cuse-devnum", OPT_STRING, MEMBER(cuse_devnum), .value = "MAJOR:MINOR",
-	  .takes = "a device number MAJOR:MINOR", .help = "of that device (default: a free one "
+	  .accepts = "a device number MAJOR:MINOR", .help = "of that device (default: a free one "
 	  "of major 10)" },
-	{ "eventfd-link", OPT_FLAG, MEMBER(eventfd_link), .takes = "no value",
+	{ "eventfd-link", OPT_FLAG, MEMBER(eventfd_link), .accepts = "no value",
 	  .help = "take descriptors by the module eventfd_link, not by pidfd_getfd(2)" },
 #else
 	{ "dev-basename", OPT_STRING, MEMBER(dev_basename), .value = "NAME",
-	  .takes = "the path of a vhost-user socket",
+	  .accepts = "the path of a vhost-user socket",
 	  .help = "vhost-user socket that guests connect to (default vhost-net)" },
 #endif
 	{ "socket-file", OPT_LIST, MEMBER(socket_file), .value = "PATH",
-	  .takes = "the path of a vhost-user socket",
+	  .accepts = "the path of a vhost-user socket",
 	  .help = "a vhost-user socket, may be repeated; replaces the default of --dev-basename" },
 	{ "socket-owner", OPT_OWNER, .value = "USER[:GROUP]",
-	  .takes = "USER[:GROUP], each an existing name or a number",
+	  .accepts = "USER[:GROUP], each an existing name or a number",
 	  .help = "who owns the sockets (default: who runs the switch)" },
 	{ "socket-mode", OPT_MODE, MEMBER(socket_mode), .value = "OCTAL",
-	  .takes = "permissions from 0 to 777, octal",
+	  .accepts = "permissions from 0 to 777, octal",
 	  .help = "permissions of the sockets (default: what the umask leaves)" },
-	{ "client", OPT_FLAG, MEMBER(client), .takes = "no value",
+	{ "client", OPT_FLAG, MEMBER(client), .accepts = "no value",
 	  .help = "connect to sockets that QEMU serves, again when they come back" },
 	{ "vm2vm", OPT_NUMBER, .min = 0, .max = 2, .preset = VM2VM_SOFTWARE, MEMBER(vm2vm),
-	  .value = "N", .takes = "0, 1 or 2",
+	  .value = "N", .accepts = "0, 1 or 2",
 	  .help = "guest to guest: 0 by way of the NIC's wire, 1 in software, 2 in the NIC's switch" },
 	{ "mergeable", OPT_NUMBER, .min = 0, .max = 1, MEMBER(mergeable), .value = "N",
-	  .takes = "0 or 1", .help = "mergeable receive buffers, and jumbo frames on the NIC" },
+	  .accepts = "0 or 1", .help = "mergeable receive buffers, and jumbo frames on the NIC" },
 	{ "stats", OPT_NUMBER, .min = 0, .max = 86400, MEMBER(stats_period), .value = "N",
-	  .takes = "seconds from 0 (off) to 86400", .help = "print device statistics every N seconds" },
+	  .accepts = "seconds from 0 (off) to 86400", .help = "print device statistics every N seconds" },
 	{ "rx-retry", OPT_NUMBER, .min = 0, .max = 1, .preset = 1, MEMBER(rx_retry), .value = "N",
-	  .takes = "0 or 1", .help = "wait and retry when a guest's receive ring is full" },
+	  .accepts = "0 or 1", .help = "wait and retry when a guest's receive ring is full" },
 	{ "rx-retry-num", OPT_NUMBER, .min = 0, .max = 1000, .preset = 4, MEMBER(rx_retry_num),
-	  .value = "N", .takes = "a number from 0 to 1000", .help = "retries per burst" },
+	  .value = "N", .accepts = "a number from 0 to 1000", .help = "retries per burst" },
 	{ "rx-retry-delay", OPT_NUMBER, .min = 0, .max = 10000, .preset = 15,
-	  MEMBER(rx_retry_delay), .value = "N", .takes = "microseconds from 0 to 10000",
+	  MEMBER(rx_retry_delay), .value = "N", .accepts = "microseconds from 0 to 10000",
 	  .help = "wait between retries, in microseconds" },
 	{ "vlan-strip", OPT_NUMBER, .min = 0, .max = 1, .preset = 1, MEMBER(vlan_strip),
-	  .value = "N", .takes = "0 or 1", .help = "strip the VLAN tag on the way to the guest" },
-	{ "tso", OPT_NUMBER, .min = 0, .max = 1, MEMBER(tso), .value = "N", .takes = "0 or 1",
+	  .value = "N", .accepts = "0 or 1", .help = "strip the VLAN tag on the way to the guest" },
+	{ "tso", OPT_NUMBER, .min = 0, .max = 1, MEMBER(tso), .value = "N", .accepts = "0 or 1",
 	  .help = "offer TCP segmentation offload to guests; implies --tx-csum 1" },
 	{ "tx-csum", OPT_NUMBER, .min = 0, .max = 1, MEMBER(tx_csum), .value = "N",
-	  .takes = "0 or 1", .help = "offer checksum offload to guests" },
+	  .accepts = "0 or 1", .help = "offer checksum offload to guests" },
 	{ "dcb", OPT_NUMBER, .min = 0, .max = 8, .step = 4, MEMBER(dcb), .value = "N",
-	  .takes = "0, 4 or 8", .help = "traffic classes per guest on a NIC with VMDQ and DCB" },
+	  .accepts = "0, 4 or 8", .help = "traffic classes per guest on a NIC with VMDQ and DCB" },
 	{ "total-num-mbufs", OPT_NUMBER, .min = 1024, .max = 16777216, MEMBER(total_num_mbufs),
-	  .value = "N", .takes = "a number from 1024 to 16777216",
+	  .value = "N", .accepts = "a number from 1024 to 16777216",
 	  .help = "size of the mbuf pool (default: computed)" },
-	{ "help", OPT_FLAG, MEMBER(help), .takes = "no value", .help = "print this and exit" },
+	{ "help", OPT_FLAG, MEMBER(help), .accepts = "no value", .help = "print this and exit" },
 };
 
 #ifdef VHOST_CUSE
@@ -116,11 +116,14 @@ reject(const struct option_row *row, const char *got)
 {
 	const char *dashes = is_short(row) ? "-" : "--";
 
-	if (got == NULL)
-		fprintf(stderr, "vhost-switch: %s%s takes %s\n", dashes, row->name, row->takes);
+	if (got != NULL)
+		fprintf(stderr, "vhost-switch: invalid value '%s' for %s%s: it accepts %s\n", got, dashes,
+			row->name, row->accepts);
+	else if (row->kind == OPT_FLAG)
+		fprintf(stderr, "vhost-switch: %s%s accepts %s\n", dashes, row->name, row->accepts);
 	else
-		fprintf(stderr, "vhost-switch: %s%s takes %s, not '%s'\n", dashes, row->name,
-			row->takes, got);
+		fprintf(stderr, "vhost-switch: %s%s needs a value: it accepts %s\n", dashes, row->name,
+			row->accepts);
 	return -EINVAL;
 }
 
@@ -305,27 +308,28 @@ check_complete(const struct config *cfg)
 	if (cfg->help)
 		return 0;
 	if (!cfg->port_mask_given) {
-		fprintf(stderr, "vhost-switch: -p is required behind \"--\": it takes %s\n",
-			option_table[0].takes);
+		fprintf(stderr, "vhost-switch: -p is missing after \"--\": it accepts %s\n",
+			option_table[0].accepts);
 		return -EINVAL;
 	}
 	if (cfg->vm2vm == VM2VM_HARDWARE && cfg->port_mask == 0) {
-		fprintf(stderr, "vhost-switch: --vm2vm 2 takes a NIC with an L2 switch, "
-			"and -p 0x0 gives none\n");
+		fprintf(stderr, "vhost-switch: --vm2vm 2 needs a NIC with an L2 switch, "
+			"but -p 0x0 selects no NIC\n");
 		return -EINVAL;
 	}
 	if (cfg->dcb != 0 && cfg->port_mask == 0) {
-		fprintf(stderr, "vhost-switch: --dcb %u takes a NIC with VMDQ and DCB, "
-			"and -p 0x0 gives none\n", cfg->dcb);
+		fprintf(stderr, "vhost-switch: --dcb %u needs a NIC with VMDQ and DCB, "
+			"but -p 0x0 selects no NIC\n", cfg->dcb);
 		return -EINVAL;
 	}
 	if (cfg->mirror_mask != 0 && cfg->mirror_mask == cfg->port_mask) {
-		fprintf(stderr, "vhost-switch: --mirror-port takes another port than -p\n");
+		fprintf(stderr, "vhost-switch: --mirror-port selects the port of -p: it must be "
+			"another port\n");
 		return -EINVAL;
 	}
 	if (cfg->client && (cfg->socket_uid != UINT32_MAX || cfg->socket_mode != UINT32_MAX)) {
-		fprintf(stderr, "vhost-switch: --socket-owner and --socket-mode take sockets of this "
-			"program's own, and with --client there are none\n");
+		fprintf(stderr, "vhost-switch: --socket-owner and --socket-mode need sockets that "
+			"this program creates, but with --client it creates none\n");
 		return -EINVAL;
 	}
 	return 0;
@@ -360,7 +364,7 @@ options_parse(int argc, char **argv, struct config *cfg)
 			return -EINVAL;
 	}
 	if (optind < argc) {
-		fprintf(stderr, "vhost-switch: '%s' is no option, see --help\n", argv[optind]);
+		fprintf(stderr, "vhost-switch: '%s' is not an option, see --help\n", argv[optind]);
 		return -EINVAL;
 	}
 	if (cfg->tso)
@@ -384,8 +388,8 @@ options_usage(FILE *out, const char *program)
 		fprintf(out, strlen(call) <= 22 ? "  %-22s %s\n" : "  %s\n                         %s\n",
 			call, row->help);
 		if (row->kind == OPT_NUMBER && row->preset >= row->min)
-			fprintf(out, "  %-22s takes %s; default %u\n", "", row->takes, row->preset);
+			fprintf(out, "  %-22s accepts %s; default %u\n", "", row->accepts, row->preset);
 		else if (row->value != NULL)
-			fprintf(out, "  %-22s takes %s\n", "", row->takes);
+			fprintf(out, "  %-22s accepts %s\n", "", row->accepts);
 	}
 }

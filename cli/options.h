@@ -6,7 +6,7 @@
  * @file
  * The application's half of the command line: what stands behind "--".
  *
- * One table (options.c) holds a row for each option: its names, the values it takes, its default,
+ * One table (options.c) holds a row for each option: its names, the values it accepts, its default,
  * its help text, and the member of struct config that it sets. Usage, parsing and error messages
  * all come from that row, so a new option is one new row.
  *
@@ -29,7 +29,7 @@ int options_find(int argc, char **argv);
 
 /**
  * Parse the application's arguments. Prints one line to stderr when one is wrong, naming the
- * option and what it takes.
+ * option, what was wrong, and what the option accepts.
  *
  * @param argc number of entries in @p argv
  * @param argv the arguments, argv[0] being ignored (the "--" or the program's name); the strings

@@ -34,7 +34,7 @@ _vhost_switch()
 				mapfile -t COMPREPLY < <(compgen -u -- "$cur")
 				return
 			fi
-		elif [[ $option == "$prev" && $line =~ 'takes '([0-9][0-9, or]*)(;|$) ]]; then
+		elif [[ $option == "$prev" && $line =~ 'accepts '([0-9][0-9, or]*)(;|$) ]]; then
 			mapfile -t COMPREPLY < <(compgen -W "${BASH_REMATCH[1]//[^0-9]/ }" -- "$cur")
 			return
 		elif [[ $option == "$prev" && -n $value ]]; then

@@ -303,7 +303,7 @@ log_reports(struct guest *g)
 	uint32_t reports = __atomic_exchange_n(&g->reports, 0, __ATOMIC_ACQUIRE);
 
 	if (reports & RTE_BIT32(GUEST_REPORT_SOURCE_INVALID))
-		log_refused(g, "no unicast address");
+		log_refused(g, "not a unicast address");
 	if (reports & RTE_BIT32(GUEST_REPORT_MAC_TAKEN))
 		log_refused(g, "registered to another guest");
 	if (reports & RTE_BIT32(GUEST_REPORT_FDB_FULL))

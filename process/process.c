@@ -206,7 +206,7 @@ process_notify(const char *state)
 	if (connect(writable.fd, (struct sockaddr *)&un, len) < 0 ||
 			poll(&writable, 1, NOTIFY_MS) < 0 ||
 			send(writable.fd, state, strlen(state), MSG_NOSIGNAL) < 0)
-		RTE_LOG(WARNING, CONFIG, "the service manager at %s was not told %s: %s\n", name, state,
+		RTE_LOG(WARNING, CONFIG, "cannot notify the service manager at %s of %s: %s\n", name, state,
 			strerror(errno));
 	close(writable.fd);
 }

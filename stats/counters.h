@@ -28,11 +28,11 @@
 #define FOREACH_TX_DROP(_)                                                                         \
 	_(RUNT, runt, "shorter than an Ethernet header")                                           \
 	_(TOO_LONG, too_long, "longer than 64 KiB, or in more than 512 segments")                  \
-	_(SOURCE_INVALID, source_invalid, "source MAC is no unicast address, guest not registered") \
+	_(SOURCE_INVALID, source_invalid, "source MAC is not a unicast address, guest not registered") \
 	_(MAC_TAKEN, mac_taken, "source MAC is registered to another guest")                       \
 	_(NIC_REFUSED, nic_refused, "the NIC refused the source MAC a moment ago")                 \
 	_(TO_SELF, to_self, "destination MAC is the sender's own")                                 \
-	_(NO_DESTINATION, no_destination, "nobody has the destination MAC and there is no uplink") \
+	_(NO_DESTINATION, no_destination, "no guest has the destination MAC and there is no uplink") \
 	_(GUEST_FULL, guest_full, "receive ring of the destination guest is full")                 \
 	_(GUEST_DISABLED, guest_disabled, "destination guest is disabled")                         \
 	_(GUEST_STOPPED, guest_stopped, "destination guest's device is stopped")                   \
@@ -58,11 +58,11 @@
 	_(RUNT, runt, "shorter than an Ethernet header")                                           \
 	_(UNTAGGED, untagged, "no VLAN tag, or a priority tag, so for no guest")                   \
 	_(NO_GUEST, no_guest, "VLAN tag of no registered guest")                                   \
-	_(WRONG_MAC, wrong_mac, "unicast for a MAC that is not of the VLAN's guest")               \
+	_(WRONG_MAC, wrong_mac, "unicast for another MAC than that of the VLAN's guest")               \
 	_(WRONG_POOL, wrong_pool, "the NIC put it in the pool of another guest")                   \
-	_(OWN, own, "the guest's own frame, come back through the NIC's switch")                   \
+	_(OWN, own, "the guest's own frame, returned by the NIC's switch")                   \
 	_(NO_ROOM, no_room, "no room in front of the frame for the tag that the NIC took off")     \
-	_(CUT, cut, "the port delivered it without its end: longer than it can receive")
+	_(CUT, cut, "truncated by the port: longer than it can receive")
 
 #define DROP_ENUM_TX(upper, lower, text) TX_DROP_##upper,
 #define DROP_ENUM_RX(upper, lower, text) RX_DROP_##upper,

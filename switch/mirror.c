@@ -25,8 +25,8 @@ mirror_open(struct mirror *mirror, const struct config *cfg)
 		return 0;
 	mirror->port = (uint16_t)__builtin_ctzll(cfg->mirror_mask);
 	if (!rte_eth_dev_is_valid_port(mirror->port)) {
-		fprintf(stderr, "vhost-switch: --mirror-port takes the mask of an existing port: "
-			"port %u is not there, EAL found %u\n", mirror->port,
+		fprintf(stderr, "vhost-switch: --mirror-port selects port %u, which does not exist: "
+			"EAL found %u\n", mirror->port,
 			rte_eth_dev_count_avail());
 		return -ENODEV;
 	}
@@ -37,7 +37,7 @@ mirror_open(struct mirror *mirror, const struct config *cfg)
 		ret = rte_eth_dev_adjust_nb_rx_tx_desc(mirror->port, &mirror->nb_rxd,
 			&mirror->nb_txd);
 	if (ret < 0) {
-		fprintf(stderr, "vhost-switch: --mirror-port takes a working port, port %u says: "
+		fprintf(stderr, "vhost-switch: --mirror-port selects port %u, which does not work: "
 			"%s\n", mirror->port, strerror(-ret));
 		return ret;
 	}
@@ -86,7 +86,7 @@ mirror_start(struct mirror *mirror, struct rte_mempool *pool)
 		return ret;
 	}
 	port_buffers_started(&mirror->buffers);
-	RTE_LOG(INFO, UPLINK, "mirror port %u (%s): takes %u bytes of a frame\n", mirror->port,
+	RTE_LOG(INFO, UPLINK, "mirror port %u (%s): copies up to %u bytes of a frame\n", mirror->port,
 		info.driver_name, mirror->longest);
 	port_link_open(&mirror->link, "mirror port", mirror->port);
 	if (mirror->link.skips_frames)

@@ -342,8 +342,8 @@ port_link_update(struct port_link *link)
 	read_news(link);
 	if (!link->cut_logged && __atomic_load_n(&link->cut_seen, __ATOMIC_RELAXED)) {
 		link->cut_logged = true;
-		RTE_LOG(WARNING, UPLINK, "%s %u: frames come in without their end: whoever sends them "
-			"leaves segmentation to the card, there: ethtool -K NAME tx off\n",
+		RTE_LOG(WARNING, UPLINK, "%s %u: truncated frames arrive: the sender leaves "
+			"segmentation to the card, so run there: ethtool -K NAME tx off\n",
 			link->name, link->port);
 	}
 	mbps = ask(link, &mtu);

@@ -118,7 +118,7 @@ disable_merging(struct port_offloads *offloads, const struct port_link *link)
 		return;
 	ret = ethtool_value(link->if_name, ETHTOOL_SGRO, &off);
 	if (ret < 0) {
-		RTE_LOG(WARNING, UPLINK, "port %u: the kernel merges TCP segments that come in, and "
+		RTE_LOG(WARNING, UPLINK, "port %u: the kernel merges received TCP segments, and "
 			"guests lose them (%s): ethtool -K %s gro off\n", link->port, strerror(-ret),
 			link->if_name);
 		return;

@@ -14,14 +14,14 @@ static int
 plan_software(struct uplink *up, const struct config *cfg, struct uplink_plan *plan)
 {
 	if (cfg->vm2vm == VM2VM_HARDWARE) {
-		fprintf(stderr, "vhost-switch: --vm2vm 2 takes a NIC with an L2 switch "
-			"(VMDQ loopback), and port %u (%s) has none\n", up->port,
+		fprintf(stderr, "vhost-switch: --vm2vm 2 needs a NIC with an L2 switch "
+			"(VMDQ loopback), but port %u (%s) has none\n", up->port,
 			plan->info.driver_name);
 		return -ENOTSUP;
 	}
 	if (cfg->dcb != 0) {
-		fprintf(stderr, "vhost-switch: --dcb %u takes a NIC with VMDQ and DCB, "
-			"and port %u (%s) has none\n", cfg->dcb, up->port, plan->info.driver_name);
+		fprintf(stderr, "vhost-switch: --dcb %u needs a NIC with VMDQ and DCB, "
+			"but port %u (%s) has neither\n", cfg->dcb, up->port, plan->info.driver_name);
 		return -ENOTSUP;
 	}
 	plan->nb_rxq = 1;

@@ -39,8 +39,8 @@ find_port(uint64_t mask)
 	uint16_t port = (uint16_t)__builtin_ctzll(mask);
 
 	if (!rte_eth_dev_is_valid_port(port)) {
-		fprintf(stderr, "vhost-switch: -p takes the mask of an existing port: "
-			"port %u is not there, EAL found %u\n", port, rte_eth_dev_count_avail());
+		fprintf(stderr, "vhost-switch: -p selects port %u, which does not exist: "
+			"EAL found %u\n", port, rte_eth_dev_count_avail());
 		return -ENODEV;
 	}
 	return port;
@@ -92,7 +92,7 @@ plan_jumbo(const struct uplink *up, struct uplink_plan *plan)
 	uint32_t mtu = RTE_MIN(mtu_limit(&plan->info), (uint32_t)JUMBO_MTU);
 
 	if (mtu <= RTE_ETHER_MTU) {
-		RTE_LOG(WARNING, UPLINK, "port %u (%s) takes no jumbo frames\n", up->port,
+		RTE_LOG(WARNING, UPLINK, "port %u (%s) does not support jumbo frames\n", up->port,
 			plan->info.driver_name);
 		return;
 	}
@@ -138,7 +138,7 @@ uplink_open(struct uplink *up, struct uplink_plan *plan, const struct config *cf
 	up->port = (uint16_t)ret;
 	ret = rte_eth_dev_info_get(up->port, &plan->info);
 	if (ret < 0) {
-		fprintf(stderr, "vhost-switch: -p takes a working port, port %u says: %s\n",
+		fprintf(stderr, "vhost-switch: -p selects port %u, which does not work: %s\n",
 			up->port, strerror(-ret));
 		return ret;
 	}
@@ -162,7 +162,7 @@ uplink_open(struct uplink *up, struct uplink_plan *plan, const struct config *cf
 	up->nb_txd = up->tx_by_pool ? TXD_POOL : TXD;
 	ret = rte_eth_dev_adjust_nb_rx_tx_desc(up->port, &up->nb_rxd, &up->nb_txd);
 	if (ret < 0)
-		fprintf(stderr, "vhost-switch: -p takes a working port, port %u says: %s\n",
+		fprintf(stderr, "vhost-switch: -p selects port %u, which does not work: %s\n",
 			up->port, strerror(-ret));
 	up->guest_limit = plan->guest_limit;
 	up->extra_mbufs = port_buffers_extra(&plan->info, up->nb_rxq);

@@ -68,8 +68,8 @@ vmdq_check_loopback(const struct uplink *up, const struct config *cfg,
 {
 	if (cfg->vm2vm != VM2VM_HARDWARE || plan->has_loopback)
 		return 0;
-	fprintf(stderr, "vhost-switch: --vm2vm 2 takes a NIC that can switch between its VMDQ "
-		"pools, and port %u (%s) cannot\n", up->port, plan->info.driver_name);
+	fprintf(stderr, "vhost-switch: --vm2vm 2 needs a NIC that can switch between its VMDQ "
+		"pools, but port %u (%s) cannot\n", up->port, plan->info.driver_name);
 	return -ENOTSUP;
 }
 
@@ -82,8 +82,8 @@ plan_vmdq(struct uplink *up, const struct config *cfg, struct uplink_plan *plan)
 	uint16_t i;
 
 	if (info->vmdq_queue_num < pools || pools == 0) {
-		fprintf(stderr, "vhost-switch: -p takes a NIC with a queue for each VMDQ pool, "
-			"port %u (%s) has %u queues for %u pools\n", up->port, info->driver_name,
+		fprintf(stderr, "vhost-switch: -p needs a NIC with a queue for each VMDQ pool, "
+			"but port %u (%s) has %u queues for %u pools\n", up->port, info->driver_name,
 			info->vmdq_queue_num, pools);
 		return -ENOTSUP;
 	}
@@ -149,7 +149,7 @@ vmdq_withdraw(struct uplink *up, uint16_t guest, const struct rte_ether_addr *ma
 	int ret = rte_eth_dev_mac_addr_remove(up->port, &copy);
 
 	if (ret < 0)
-		RTE_LOG(WARNING, UPLINK, "(%u) the NIC kept the guest's MAC: %s\n", guest,
+		RTE_LOG(WARNING, UPLINK, "(%u) cannot remove the guest's MAC from the NIC: %s\n", guest,
 			strerror(-ret));
 }
 

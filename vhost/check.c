@@ -164,11 +164,11 @@ check_file(int fd, uint64_t size, uint64_t offset)
 	struct stat st;
 
 	if (size == 0 || offset > UINT64_MAX - size)
-		return "memory without end";
+		return "region size is zero or overflows";
 	if (fds_kind(fd) != FDS_MEMORY || fstat(fd, &st) < 0)
-		return "memory that is not in a file of this machine";
+		return "memory file is not on a local file system";
 	if ((uint64_t)st.st_size < offset + size)
-		return "memory beyond the end of its file";
+		return "region extends past the end of its file";
 	return NULL;
 }
 
@@ -198,7 +198,7 @@ try_to_map(const struct vhost_user_memory *memory, const int *fds)
 		len[i] = mapped_length(&memory->region[i], fds[i]);
 		at[i] = mmap(NULL, len[i], PROT_READ | PROT_WRITE, MAP_SHARED, fds[i], 0);
 		if (at[i] == MAP_FAILED) {
-			why = "memory that cannot be mapped";
+			why = "region cannot be mapped";
 			break;
 		}
 	}
@@ -236,12 +236,12 @@ check_memory(const struct connection *c)
 		if (why != NULL)
 			return why;
 		if (r->guest_address > UINT64_MAX - r->size || r->user_address > UINT64_MAX - r->size)
-			return "memory without end";
+			return "region size is zero or overflows";
 	}
 	total = total_length(&memory, c->fds);
 	if (total > MAPPED_PER_CONNECTION_MAX ||
 			mapped - c->negotiated.mapped + total > MAPPED_MAX)
-		return "memory that cannot be mapped";
+		return "region cannot be mapped";
 	return try_to_map(&memory, c->fds);
 }
 
@@ -259,13 +259,13 @@ check_log(const struct connection *c)
 	if (why != NULL)
 		return why;
 	if (c->message.payload.log.offset != 0)
-		return "the dirty log has an offset";
+		return "offset of the dirty log is not zero";
 	if (c->message.payload.log.size > MAPPED_PER_CONNECTION_MAX)
-		return "memory that cannot be mapped";
+		return "dirty log cannot be mapped";
 	seals = fcntl(c->fds[0], F_GET_SEALS);
 	if ((seals < 0 || !(seals & F_SEAL_SHRINK)) &&
 			fcntl(c->fds[0], F_ADD_SEALS, F_SEAL_SHRINK) < 0)
-		return "the file of the dirty log can be truncated";
+		return "file of the dirty log can be truncated";
 	return NULL;
 }
 
@@ -275,16 +275,16 @@ check_features(const struct negotiated *n, uint64_t features)
 	uint64_t changed = features ^ n->features;
 
 	if (features & ~offered.features)
-		return "features that were not offered";
+		return "features were not offered";
 	/* What librte_vhost keeps for a ring depends on its layout, from the time it has a size. */
 	if (changed & RTE_BIT64(VIRTIO_F_RING_PACKED) && entries(n) > 0)
-		return "another layout of rings that are set up";
+		return "ring layout changed while rings have a size";
 	if (!any(&n->started))
 		return NULL;
 	if (changed & ~RTE_BIT64(VHOST_F_LOG_ALL))
-		return "other features of rings in use";
+		return "features changed while rings are in use";
 	if (!(features & RTE_BIT64(VIRTIO_NET_F_MQ)) && n->rings > 2)
-		return "more rings than were negotiated";
+		return "more rings than negotiated";
 	return NULL;
 }
 
@@ -292,11 +292,11 @@ static const char *
 check_size(const struct negotiated *n, uint32_t ring, uint32_t num)
 {
 	if (ring_set_has(&n->started, ring))
-		return "another size of a ring in use";
+		return "ring size changed while the ring is in use";
 	if (num == 0 || num > VIRTQUEUE_SIZE_MAX || (!is_packed(n) && !rte_is_power_of_2(num)))
-		return "a ring of a size that cannot be";
+		return "invalid ring size";
 	if (entries(n) - n->size[ring] + num > RING_ENTRIES_MAX)
-		return "its rings have too many entries in all";
+		return "too many ring entries in total";
 	return NULL;
 }
 
@@ -312,7 +312,7 @@ check_base(const struct negotiated *n, uint32_t ring, uint32_t base)
 {
 	/* The upper half is the place in the used ring of a packed one; librte_vhost has one place. */
 	if ((!is_packed(n) && base > UINT16_MAX) || !is_in_ring(n, ring, base))
-		return "the base index is not in the ring";
+		return "base index is outside the ring";
 	return NULL;
 }
 
@@ -322,11 +322,11 @@ check_kick(const struct connection *c, uint32_t ring)
 	const struct negotiated *n = &c->negotiated;
 
 	if (n->size[ring] == 0)
-		return "a ring without a size";
+		return "ring size is not set";
 	if (!is_in_ring(n, ring, n->base[ring]))
-		return "the base index is not in the ring";
+		return "base index is outside the ring";
 	if (c->nb_fds > 0 && fds_kind(c->fds[0]) != FDS_EVENTFD)
-		return "the kick or error descriptor is not an eventfd";
+		return "kick or error descriptor is not an eventfd";
 	return NULL;
 }
 
@@ -341,14 +341,14 @@ check_call(const struct connection *c)
 	flags = fcntl(c->fds[0], F_GETFL);
 	if (fds_kind(c->fds[0]) != FDS_EVENTFD || flags < 0 ||
 			fcntl(c->fds[0], F_SETFL, flags | O_NONBLOCK) < 0)
-		return "a descriptor to notify by is not an eventfd";
+		return "call descriptor is not an eventfd";
 	return NULL;
 }
 
 const char *
 check_header(const struct vhost_user_message *m)
 {
-	return m->size > sizeof(m->payload) ? "the payload is longer than that of any message" : NULL;
+	return m->size > sizeof(m->payload) ? "payload is longer than that of any request" : NULL;
 }
 
 /* What all messages have in common. */
@@ -359,16 +359,16 @@ check_form(const struct connection *c)
 	uint32_t size = payload_size(m), ring;
 
 	if (size == UINT32_MAX) /* librte_vhost would act on some although it never offered to */
-		return "a request that was not offered";
+		return "request was not offered";
 	if (m->request == VHOST_USER_SET_MEM_TABLE && (m->payload.memory.nregions == 0 ||
 			m->payload.memory.nregions > VHOST_USER_REGIONS_MAX))
-		return "none or too many regions of memory";
+		return "no memory regions or too many";
 	if (m->size != size)
-		return "the payload size does not fit the request";
+		return "payload size does not match the request";
 	if ((uint32_t)c->nb_fds != expected_fds(m))
-		return "not the descriptors that belong to it";
+		return "unexpected number of descriptors";
 	if (find_ring(m, &ring) && ring >= RINGS_MAX)
-		return "there is no such ring";
+		return "ring index out of range";
 	return NULL;
 }
 
@@ -377,7 +377,7 @@ check_message(const struct connection *c)
 {
 	const struct vhost_user_message *m = &c->message;
 	struct vhost_vring_state state = m->payload.state;
-	const char *why = c->failed ? "a message before it failed" : check_form(c);
+	const char *why = c->failed ? "an earlier message failed" : check_form(c);
 
 	if (why != NULL)
 		return why;
@@ -393,7 +393,7 @@ check_message(const struct connection *c)
 	case VHOST_USER_SET_VRING_BASE:
 		return check_base(&c->negotiated, state.index, state.num);
 	case VHOST_USER_SET_VRING_ADDR:
-		return c->negotiated.has_memory ? NULL : "a ring without memory";
+		return c->negotiated.has_memory ? NULL : "guest memory is not set";
 	case VHOST_USER_SET_VRING_KICK:
 		return check_kick(c, (uint32_t)(m->payload.u64 & VHOST_USER_VRING));
 	case VHOST_USER_SET_VRING_CALL:
@@ -401,13 +401,13 @@ check_message(const struct connection *c)
 	case VHOST_USER_SET_VRING_ERR:
 	case VHOST_USER_SET_LOG_FD:
 		return c->nb_fds > 0 && fds_kind(c->fds[0]) != FDS_EVENTFD
-			? "the kick or error descriptor is not an eventfd" : NULL;
+			? "kick or error descriptor is not an eventfd" : NULL;
 	case VHOST_USER_SET_PROTOCOL_FEATURES:
 		return m->payload.u64 & ~offered.protocol_features
-			? "features that were not offered" : NULL;
+			? "features were not offered" : NULL;
 	case VHOST_USER_NET_SET_MTU:
 		return m->payload.u64 >= RTE_ETHER_MIN_MTU && m->payload.u64 <= UINT16_MAX
-			? NULL : "an MTU that cannot be";
+			? NULL : "invalid MTU";
 	case VHOST_USER_SET_STATUS: /* virtio 1.1, 2.1: a byte */
 		return m->payload.u64 <= UINT8_MAX ? NULL : "invalid device status";
 	default:

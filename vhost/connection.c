@@ -301,8 +301,8 @@ take_fds(struct connection *c, ssize_t n)
 	} else {
 		close_batch(&c->arrived);
 	}
-	break_off(c, n == -EMFILE ? "no number is left for its descriptors"
-		: n == -EMSGSIZE ? "not the descriptors that belong to it"
+	break_off(c, n == -EMFILE ? "no file descriptors are left for it"
+		: n == -EMSGSIZE ? "unexpected number of descriptors"
 				 : "descriptors arrived in the middle of the message");
 	return false;
 }

@@ -121,8 +121,7 @@ check_directory(const char *option, const char *path)
 
 	if (find_directory(path, &st))
 		return 0;
-	fprintf(stderr, "vhost-switch: %s takes a path in an existing directory, not '%s'\n", option,
-		path);
+	fprintf(stderr, "vhost-switch: %s '%s' is not in an existing directory\n", option, path);
 	return -ENOENT;
 }
 
@@ -132,21 +131,20 @@ check_path(const char *option, const char *path, bool client)
 	struct stat st;
 
 	if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
-		fprintf(stderr, "vhost-switch: %s takes a socket path of at most %zu bytes, "
-			"this one has %zu\n", option, sizeof(((struct sockaddr_un *)0)->sun_path) - 1,
-			strlen(path));
+		fprintf(stderr, "vhost-switch: %s has a socket path of %zu bytes: it accepts at most "
+			"%zu\n", option, strlen(path), sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
 		return -ENAMETOOLONG;
 	}
 	if (lstat(path, &st) < 0)
 		return client ? 0 : check_directory(option, path);
 	if (!S_ISSOCK(st.st_mode)) {
-		fprintf(stderr, "vhost-switch: %s takes a vhost-user socket, "
-			"and '%s' is there and is none\n", option, path);
+		fprintf(stderr, "vhost-switch: %s '%s' exists and is not a socket: it must be a new path "
+			"or a vhost-user socket\n", option, path);
 		return -ENOTSOCK;
 	}
 	if (!client && is_served(path)) {
-		fprintf(stderr, "vhost-switch: %s takes a socket of its own, "
-			"and '%s' is in use by a running server\n", option, path);
+		fprintf(stderr, "vhost-switch: %s '%s' is in use by a running server: it must be a "
+			"socket of this switch alone\n", option, path);
 		return -EADDRINUSE;
 	}
 	return 0;
@@ -165,8 +163,8 @@ sockets_check(const struct config *cfg)
 			return ret;
 		for (j = 0; j < i; j++) {
 			if (is_same_path(path, socket_path(cfg, j))) {
-				fprintf(stderr, "vhost-switch: %s takes each path once, "
-					"'%s' is given twice\n", option_of(cfg, i), path);
+				fprintf(stderr, "vhost-switch: %s '%s' is given twice: each path must "
+					"be unique\n", option_of(cfg, i), path);
 				return -EEXIST;
 			}
 		}

@@ -554,8 +554,8 @@ def test_a_register_that_is_not_modelled_ends_the_process(wire):
 
 
 @pytest.mark.parametrize("options,says", [
-    (("--vm2vm", "2"), "--vm2vm 2 takes a NIC"), (("--dcb", "4"), "--dcb 4 takes a NIC"),
-    (("--dcb", "8"), "--dcb 8 takes a NIC")])
+    (("--vm2vm", "2"), "--vm2vm 2 needs a NIC"), (("--dcb", "4"), "--dcb 4 needs a NIC"),
+    (("--dcb", "8"), "--dcb 8 needs a NIC")])
 def test_what_a_plain_port_cannot_do_is_refused_in_one_line(options, says):
     with Wire("tap") as wire:
         s = wire.switch(*options, start=False)

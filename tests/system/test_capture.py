@@ -93,10 +93,10 @@ def test_the_next_guest_is_mirrored_from_its_first_frame(guests, tmp_path):
 
 
 @pytest.mark.parametrize("args,line", [
-    (["--mirror-port", "0x1", "-p", "0x1"], "--mirror-port takes another port than -p"),
-    (["--mirror-port", "0x4"], "--mirror-port takes the mask of an existing port: "
-                               "port 2 is not there, EAL found 1"),
-    (["--mirror-port", "0x3"], "--mirror-port takes a hexadecimal port mask with exactly one bit"),
+    (["--mirror-port", "0x1", "-p", "0x1"], "--mirror-port selects the port of -p"),
+    (["--mirror-port", "0x4"], "--mirror-port selects port 2, which does not exist: EAL found 1"),
+    (["--mirror-port", "0x3"], "invalid value '0x3' for --mirror-port: "
+                               "it accepts a hexadecimal port mask with exactly one bit"),
 ])
 def test_a_mirror_port_that_cannot_be(args, line):
     s = Switch(*args, vdev=["net_null0"], start=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Every bad input: one line that names the option and what it takes, exit 1, nothing touched."""
+"""Every bad input: one line that names the option and what it accepts, exit 1, nothing touched."""
 
 import grp
 import os
@@ -23,48 +23,63 @@ def call(*app_args, eal=(), cwd=None, before=()):
 
 
 BAD = [
-    (["-p", "0x0", "--vm2vm", "3"], "--vm2vm takes 0, 1 or 2, not '3'"),
-    (["-p", "0x0", "--vm2vm", "-1"], "--vm2vm takes"),
-    (["-p", "0x0", "--vm2vm", "1x"], "--vm2vm takes"),
-    (["-p", "0x0", "--vm2vm"], "--vm2vm takes"),
-    (["-p", "0x0", "--vm2vm", ""], "--vm2vm takes"),
-    (["-p", "0x0", "--mergeable", "2"], "--mergeable takes 0 or 1"),
-    (["-p", "0x0", "--stats", "99999"], "--stats takes seconds"),
-    (["-p", "0x0", "--stats", "18446744073709551617"], "--stats takes seconds"),
-    (["-p", "0x0", "--rx-retry", "2"], "--rx-retry takes 0 or 1"),
-    (["-p", "0x0", "--rx-retry-num", "1001"], "--rx-retry-num takes"),
-    (["-p", "0x0", "--rx-retry-delay", "10001"], "--rx-retry-delay takes"),
-    (["-p", "0x0", "--vlan-strip", "2"], "--vlan-strip takes 0 or 1"),
-    (["-p", "0x0", "--tso", "2"], "--tso takes 0 or 1"),
-    (["-p", "0x0", "--tx-csum", "2"], "--tx-csum takes 0 or 1"),
-    (["-p", "0x0", "--dcb", "3"], "--dcb takes 0, 4 or 8"),
-    (["-p", "0x0", "--dcb", "4"], "--dcb 4 takes a NIC"),
-    (["-p", "0x0", "--vm2vm", "2"], "--vm2vm 2 takes a NIC"),
-    (["-p", "0x0", "--total-num-mbufs", "10"], "--total-num-mbufs takes"),
-    (["-p", "0x0", "--client=1"], "--client takes no value"),
+    (["-p", "0x0", "--vm2vm", "3"], "invalid value '3' for --vm2vm: it accepts 0, 1 or 2"),
+    (["-p", "0x0", "--vm2vm", "-1"], "invalid value '-1' for --vm2vm: it accepts"),
+    (["-p", "0x0", "--vm2vm", "1x"], "invalid value '1x' for --vm2vm: it accepts"),
+    (["-p", "0x0", "--vm2vm"], "--vm2vm needs a value: it accepts"),
+    (["-p", "0x0", "--vm2vm", ""], "invalid value '' for --vm2vm: it accepts"),
+    (["-p", "0x0", "--mergeable", "2"], "invalid value '2' for --mergeable: it accepts 0 or 1"),
+    (["-p", "0x0", "--stats", "99999"], "invalid value '99999' for --stats: it accepts seconds"),
+    (["-p", "0x0", "--stats", "18446744073709551617"],
+     "invalid value '18446744073709551617' for --stats: it accepts seconds"),
+    (["-p", "0x0", "--rx-retry", "2"], "invalid value '2' for --rx-retry: it accepts 0 or 1"),
+    (["-p", "0x0", "--rx-retry-num", "1001"],
+     "invalid value '1001' for --rx-retry-num: it accepts"),
+    (["-p", "0x0", "--rx-retry-delay", "10001"],
+     "invalid value '10001' for --rx-retry-delay: it accepts"),
+    (["-p", "0x0", "--vlan-strip", "2"], "invalid value '2' for --vlan-strip: it accepts 0 or 1"),
+    (["-p", "0x0", "--tso", "2"], "invalid value '2' for --tso: it accepts 0 or 1"),
+    (["-p", "0x0", "--tx-csum", "2"], "invalid value '2' for --tx-csum: it accepts 0 or 1"),
+    (["-p", "0x0", "--dcb", "3"], "invalid value '3' for --dcb: it accepts 0, 4 or 8"),
+    (["-p", "0x0", "--dcb", "4"],
+     "--dcb 4 needs a NIC with VMDQ and DCB, but -p 0x0 selects no NIC"),
+    (["-p", "0x0", "--vm2vm", "2"],
+     "--vm2vm 2 needs a NIC with an L2 switch, but -p 0x0 selects no NIC"),
+    (["-p", "0x0", "--total-num-mbufs", "10"],
+     "invalid value '10' for --total-num-mbufs: it accepts"),
+    (["-p", "0x0", "--client=1"], "--client accepts no value"),
     (["-p", "0x0", "--nonsense"], "unknown option '--nonsense'"),
     (["-p", "0x0", "-z"], "unknown option '-z'"),
-    (["-p", "0x0", "stray"], "'stray' is no option"),
-    (["-p", "0x3"], "-p takes a hexadecimal port mask with exactly one bit"),
-    (["-p", "zz"], "-p takes"),
-    (["-p", ""], "-p takes"),
-    (["-p"], "-p takes"),
-    (["-P"], "-p is required"),
-    (["-p", "0x0", "--socket-file", "x" * 108], "--socket-file takes a socket path of at most"),
-    (["-p", "0x0", "--dev-basename", "y" * 200], "--dev-basename takes a socket path of at most"),
-    (["-p", "0x0", "--socket-file", "a", "--socket-file", "a"], "--socket-file takes each path"),
+    (["-p", "0x0", "stray"], "'stray' is not an option"),
+    (["-p", "0x3"],
+     "invalid value '0x3' for -p: it accepts a hexadecimal port mask with exactly one bit"),
+    (["-p", "zz"], "invalid value 'zz' for -p: it accepts"),
+    (["-p", ""], "invalid value '' for -p: it accepts"),
+    (["-p"], "-p needs a value: it accepts"),
+    (["-P"], "-p is missing after"),
+    (["-p", "0x0", "--socket-file", "x" * 108],
+     "--socket-file has a socket path of 108 bytes: it accepts at most 107"),
+    (["-p", "0x0", "--dev-basename", "y" * 200],
+     "--dev-basename has a socket path of 200 bytes: it accepts at most 107"),
+    (["-p", "0x0", "--socket-file", "a", "--socket-file", "a"], "--socket-file 'a' is given twice"),
     (["-p", "0x0", "--socket-file", "/run/a", "--socket-file", "/var/run/a"],
-     "--socket-file takes each path"),
-    (["-p", "0x0", "--socket-file", "/nonexistent/s"], "--socket-file takes a path in an existing"),
-    (["-p", "0x0", "--socket-file", ""], "--socket-file takes"),
-    (["-p", "0x0", "--socket-mode", "0888"], "--socket-mode takes permissions from 0 to 777"),
-    (["-p", "0x0", "--socket-mode", "1777"], "--socket-mode takes"),
-    (["-p", "0x0", "--socket-owner", "no-such-user"], "--socket-owner takes USER[:GROUP]"),
-    (["-p", "0x0", "--socket-owner", "root:no-such-group"], "--socket-owner takes"),
-    (["-p", "0x0", "--socket-owner", "root:"], "--socket-owner takes"),
-    (["-p", "0x0", "--socket-owner", "4294967295"], "--socket-owner takes"),
-    (["-p", "0x0", "--socket-owner", ""], "--socket-owner takes"),
-    (["-p", "0x0", "--client", "--socket-mode", "0666"], "with --client there are none"),
+     "--socket-file '/var/run/a' is given twice"),
+    (["-p", "0x0", "--socket-file", "/nonexistent/s"],
+     "--socket-file '/nonexistent/s' is not in an existing directory"),
+    (["-p", "0x0", "--socket-file", ""], "invalid value '' for --socket-file: it accepts"),
+    (["-p", "0x0", "--socket-mode", "0888"],
+     "invalid value '0888' for --socket-mode: it accepts permissions from 0 to 777"),
+    (["-p", "0x0", "--socket-mode", "1777"], "invalid value '1777' for --socket-mode: it accepts"),
+    (["-p", "0x0", "--socket-owner", "no-such-user"],
+     "invalid value 'no-such-user' for --socket-owner: it accepts USER[:GROUP]"),
+    (["-p", "0x0", "--socket-owner", "root:no-such-group"],
+     "invalid value 'root:no-such-group' for --socket-owner: it accepts"),
+    (["-p", "0x0", "--socket-owner", "root:"],
+     "invalid value 'root:' for --socket-owner: it accepts"),
+    (["-p", "0x0", "--socket-owner", "4294967295"],
+     "invalid value '4294967295' for --socket-owner: it accepts"),
+    (["-p", "0x0", "--socket-owner", ""], "invalid value '' for --socket-owner: it accepts"),
+    (["-p", "0x0", "--client", "--socket-mode", "0666"], "with --client it creates none"),
 ]
 
 
@@ -78,9 +93,9 @@ def test_bad_input_is_one_line_and_exit_1(args, says, tmp_path):
 
 
 @pytest.mark.parametrize("args,says", [
-    (["-p", "0x2"], "-p takes the mask of an existing port: port 1 is not there"),
-    (["-p", "0x1", "--vm2vm", "2"], "--vm2vm 2 takes a NIC with an L2 switch"),
-    (["-p", "0x1", "--dcb", "8"], "--dcb 8 takes a NIC"),
+    (["-p", "0x2"], "-p selects port 1, which does not exist"),
+    (["-p", "0x1", "--vm2vm", "2"], "--vm2vm 2 needs a NIC with an L2 switch"),
+    (["-p", "0x1", "--dcb", "8"], "--dcb 8 needs a NIC"),
 ])
 def test_bad_port_is_refused_before_it_is_started(args, says, tmp_path):
     r = call(*args, cwd=tmp_path, eal=["--vdev", "net_null0,no-rx=1"])
@@ -96,19 +111,20 @@ def test_help(before):
     assert r.returncode == 0 and r.stderr == ""
     for option in ("-p MASK", "-P", "--dev-basename", "--socket-file", "--client", "--vm2vm",
                    "--mergeable", "--stats", "--rx-retry", "--rx-retry-num", "--rx-retry-delay",
-                   "--socket-owner", "--socket-mode", "--vlan-strip", "--tso", "--tx-csum", "--dcb", "--total-num-mbufs"):
+                   "--socket-owner", "--socket-mode", "--vlan-strip", "--tso", "--tx-csum", "--dcb",
+                   "--total-num-mbufs"):
         assert option in r.stdout
 
 
 def test_no_arguments_at_all():
     r = call()
-    assert r.returncode == 1 and "-p is required" in r.stderr
+    assert r.returncode == 1 and "-p is missing after" in r.stderr
 
 
 def test_a_file_that_is_no_socket_is_never_deleted(tmp_path):
     (tmp_path / "vhost-net").write_text("precious")
     r = call("-p", "0x0", cwd=tmp_path)
-    assert r.returncode == 1 and "--dev-basename takes a vhost-user socket" in r.stderr
+    assert r.returncode == 1 and "exists and is not a socket" in r.stderr
     assert (tmp_path / "vhost-net").read_text() == "precious"
 
 

@@ -104,7 +104,7 @@ def test_completion(prefix, tmp_path):
 
 
 def help_table(app):
-    """--help as {option: (value, what it takes and its default)}."""
+    """--help as {option: (value, what it accepts and its default)}."""
     text = subprocess.run([app, "--help"], capture_output=True, text=True, check=True).stdout
     rows, last = {}, None
     for line in text.splitlines():
@@ -112,7 +112,7 @@ def help_table(app):
         if m:
             last = m.group(1)
             rows[last] = [m.group(2) or "", ""]
-        elif line.startswith(" " * 25 + "takes ") and last:
+        elif line.startswith(" " * 25 + "accepts ") and last:
             rows[last][1] = line.strip()
     return rows
 
@@ -133,10 +133,10 @@ def test_the_guide_says_what_help_says(app):
     told = help_table(app)
     assert len(told) > 15
     assert set(told) <= set(guide)
-    for option, (value, takes) in told.items():
+    for option, (value, accepts) in told.items():
         assert guide[option][0] == value, option
-        for part in takes.removeprefix("takes ").split("; "):
-            assert part in guide[option][1], f"{option}: --help says '{takes}'"
+        for part in accepts.removeprefix("accepts ").split("; "):
+            assert part in guide[option][1], f"{option}: --help says '{accepts}'"
 
 
 def test_the_guide_has_no_option_more():
@@ -153,9 +153,9 @@ def man_page(prefix, name):
 
 def test_the_man_page_has_every_option(prefix):
     page = man_page(prefix, "vhost-switch.1")
-    for option, (value, takes) in guide_table().items():
+    for option, (value, accepts) in guide_table().items():
         assert re.search(rf"^\.B {re.escape((option + ' ' + value).strip())}$", page, re.M), option
-        assert takes.replace("``", "").split(";")[0][:60] in page, option
+        assert accepts.replace("``", "").split(";")[0][:60] in page, option
     for heading in ("NAME", "SYNOPSIS", "SIGNALS", "EXIT STATUS", "EXAMPLES", "SEE ALSO"):
         assert re.search(rf"^\.SH {heading}$", page, re.M)
 

@@ -158,5 +158,5 @@ def test_a_service_manager_that_hangs(tmp_path):
             while True:
                 other.send(b"busy")
         s = Switch(env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
-        s.wait_log("was not told READY=1")
+        s.wait_log("cannot notify the service manager")
         s.stop(timeout=10)
