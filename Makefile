@@ -21,8 +21,8 @@ Q := $(if $(V),,@)
 APP := $(BUILD)/app/vhost-switch
 ASAN := $(BUILD)/asan/vhost-switch
 
-SRCS := main.c thread.c $(sort $(wildcard cli/*.c log/*.c port/*.c process/*.c stats/*.c \
-	switch/*.c uplink/*.c vhost/*.c))
+SRCS := main.c thread.c $(sort $(wildcard cli/*.c control/*.c log/*.c port/*.c process/*.c \
+	stats/*.c switch/*.c uplink/*.c vhost/*.c))
 ifeq ($(VHOST_CUSE),y)
 SRCS += $(sort $(wildcard cuse/*.c))
 CUSE_CFLAGS = -DVHOST_CUSE $(patsubst -I%,-isystem %,$(shell $(PKGCONF) --cflags fuse3))

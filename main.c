@@ -5,15 +5,12 @@
  * This file is start-up and shut-down, in order. What a frame goes through is in switch/.
  */
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
-#include <rte_debug.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_launch.h>
@@ -22,13 +19,14 @@
 #include <rte_mbuf.h>
 
 #include "cli/options.h"
+#include "control/control.h"
+#include "control/stats.h"
 #include "cuse/cuse.h"
 #include "port/guest.h"
 #include "log/log.h"
 #include "main.h"
 #include "process/capture.h"
 #include "process/process.h"
-#include "stats/stats.h"
 #include "switch/offload.h"
 #include "switch/worker.h"
 #include "thread.h"
@@ -38,9 +36,6 @@
 
 /* mbufs that each lcore's mempool cache may keep; the cache flushes at 1.5 times this. */
 #define MBUF_CACHE 256
-
-/* How often the control loop looks at the links of ports and at what the log has to report, at least. */
-#define WATCH_MS 1000
 
 int log_type_config, log_type_data, log_type_uplink;
 
@@ -56,9 +51,8 @@ static struct {
 	unsigned int nb_workers;
 	struct port_ops port_ops;
 	struct stats_source stats;
-	int signal_fd;
-	int timer_fd;
-} app = { .signal_fd = -1, .timer_fd = -1 };
+	struct control control;
+} app;
 
 static void
 register_log_types(void)
@@ -78,8 +72,11 @@ prepare_process(int argc, char **argv)
 		return ret;
 	process_raise_limits();
 	/* Blocked before any thread is there, signals interrupt none, and wait for the control loop. */
-	app.signal_fd = process_catch_signals();
-	return app.signal_fd < 0 ? app.signal_fd : log_open(argc, argv);
+	ret = process_catch_signals();
+	if (ret < 0)
+		return ret;
+	app.control.signal_fd = ret;
+	return log_open(argc, argv);
 }
 
 static int
@@ -219,58 +216,14 @@ create_switch(void)
 	app.sw.guests = &app.guests;
 	app.sw.uplink = &app.uplink;
 	app.sw.mirror = &app.mirror;
+	app.control.guests = &app.guests;
+	app.control.uplink = &app.uplink;
+	app.control.mirror = &app.mirror;
+	app.control.stats = &app.stats;
+	app.control.stop = &app.sw.stop;
 	app.stats = (struct stats_source){ &app.guests, &app.uplink, &app.mirror, &app.cfg,
 		app.workers, app.nb_workers };
 	return app.guests.fdb == NULL ? -ENOMEM : telemetry_init(&app.stats);
-}
-
-static int
-start_stats_timer(void)
-{
-	struct itimerspec every = { .it_interval.tv_sec = app.cfg.stats_period,
-		.it_value.tv_sec = app.cfg.stats_period };
-
-	app.timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
-	if (app.timer_fd < 0 || timerfd_settime(app.timer_fd, 0, &every, NULL) < 0)
-		return -errno;
-	return 0;
-}
-
-/*
- * The control loop: sleeps until a guest's MAC was learned, statistics are due, it is time to look
- * at the link, or the program is to end. Runs on the main lcore, or beside it when that one works too.
- */
-static void *
-control_run(void *arg)
-{
-	enum { SIGNAL, WAKE, TIMER, LINK, MIRROR };
-	struct pollfd fds[] = {
-		[SIGNAL] = { .fd = app.signal_fd, .events = POLLIN },
-		[WAKE] = { .fd = app.guests.wake_fd, .events = POLLIN },
-		[TIMER] = { .fd = app.timer_fd, .events = POLLIN },
-		[LINK] = { .fd = uplink_link_fd(&app.uplink), .events = POLLIN },
-		[MIRROR] = { .fd = mirror_link_fd(&app.mirror), .events = POLLIN },
-	};
-	uint64_t ticks;
-
-	for (;;) {
-		if (poll(fds, RTE_DIM(fds), WATCH_MS) < 0 && errno != EINTR)
-			break;
-		log_report(false);
-		capture_watch();
-		uplink_watch_link(&app.uplink);
-		mirror_watch_link(&app.mirror);
-		if (fds[WAKE].revents & POLLIN)
-			guests_update_uplink(&app.guests);
-		if (fds[TIMER].revents & POLLIN &&
-				read(app.timer_fd, &ticks, sizeof(ticks)) == sizeof(ticks))
-			stats_print(&app.stats);
-		if (fds[SIGNAL].revents & POLLIN)
-			break;
-	}
-	process_notify("STOPPING=1");
-	__atomic_store_n(&app.sw.stop, true, __ATOMIC_RELAXED);
-	return arg;
 }
 
 /* Threads that were there before EAL get the CPUs of EAL's control threads, as this one has them. */
@@ -296,7 +249,7 @@ place_threads(void)
 static int
 run(void)
 {
-	pthread_t control;
+	pthread_t thread;
 	unsigned int i;
 	int ret;
 
@@ -306,16 +259,16 @@ run(void)
 	for (i = 0; i < app.nb_workers; i++)
 		RTE_LOG(INFO, DATA, "worker %u runs on lcore %u\n", i, app.workers[i]->lcore);
 	if (app.workers[0]->lcore == rte_get_main_lcore()) {
-		ret = start_control_thread(&control, "control", control_run, NULL);
+		ret = start_control_thread(&thread, "control", control_run, &app.control);
 		if (ret != 0)
 			return ret;
 		worker_run(app.workers[0]);
-		pthread_join(control, NULL);
+		pthread_join(thread, NULL);
 		return 0;
 	}
 	for (i = 0; i < app.nb_workers; i++)
 		rte_eal_remote_launch(worker_run, app.workers[i], app.workers[i]->lcore);
-	control_run(NULL);
+	control_run(&app.control);
 	rte_eal_mp_wait_lcore();
 	return 0;
 }
@@ -369,7 +322,7 @@ start(void)
 	int ret = create_switch();
 
 	if (ret == 0)
-		ret = start_stats_timer();
+		ret = control_open(&app.control, app.cfg.stats_period);
 	if (ret == 0)
 		ret = mirror_start(&app.mirror, app.sw.pool);
 	if (ret == 0)

@@ -33,6 +33,9 @@
  */
 #define SOCKET_MAX (GUEST_MAX + 1)
 
+/** printf format of a MAC, for RTE_ETHER_ADDR_BYTES(): lower case, as ip(8) writes it. */
+#define MAC_FMT "%02x:%02x:%02x:%02x:%02x:%02x"
+
 /** Where traffic from one guest to another goes (--vm2vm). */
 enum vm2vm_mode {
 	VM2VM_UPLINK,	/**< to the NIC, like everything else */

@@ -28,7 +28,7 @@ struct option_row {
 	uint32_t preset;	 /* default of an OPT_NUMBER */
 	size_t member;		 /* offset in struct config */
 	const char *value;	 /* name of the value in the usage */
-	const char *accepts;	 /* what it takes, for the error line and the usage */
+	const char *accepts;	 /* for the error line and the usage */
 	const char *help;
 };
 

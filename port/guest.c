@@ -314,6 +314,16 @@ log_reports(struct guest *g)
 		log_invalid(g, "receive");
 }
 
+/* Under the mutex. */
+static void
+withdraw_address(struct guests *guests, const struct guest *g)
+{
+	struct rte_ether_addr mac;
+
+	fdb_key_to_mac(g->mac, &mac);
+	uplink_withdraw(guests->uplink, g->id, &mac);
+}
+
 /*
  * The order matters. The guest leaves the sets first, so after one grace period nobody learns for
  * it; then its MAC leaves the FDB and its place in the table is cleared, so after a second grace
@@ -332,7 +342,7 @@ leave_locked(struct guests *guests, struct guest *g)
 	wait_for_workers(guests->rcu);
 	fdb_reclaim(guests->fdb, position);
 	if (g->programmed)
-		uplink_withdraw(guests->uplink, g->id, g->mac);
+		withdraw_address(guests, g);
 	uplink_drain(guests->uplink, g->id);
 	log_reports(g);
 	RTE_LOG(INFO, DATA, "(%u) guest left\n", g->id);
@@ -449,7 +459,7 @@ take_back_address(struct guests *guests, struct guest *g)
 	__atomic_store_n(&g->registered, false, __ATOMIC_RELEASE);
 	forget_address(guests, g);
 	if (g->programmed)
-		uplink_withdraw(guests->uplink, g->id, g->mac);
+		withdraw_address(guests, g);
 	g->programmed = false;
 	g->registered_logged = false;
 	__atomic_store_n(&g->relearn, false, __ATOMIC_RELAXED);
@@ -475,8 +485,11 @@ refuse_address(struct guests *guests, struct guest *g, int error)
 static void
 program_address(struct guests *guests, struct guest *g)
 {
-	int ret = uplink_admit(guests->uplink, g->id, g->mac);
+	struct rte_ether_addr mac;
+	int ret;
 
+	fdb_key_to_mac(g->mac, &mac);
+	ret = uplink_admit(guests->uplink, g->id, &mac);
 	g->programmed = ret == 0;
 	if (ret == 0)
 		__atomic_store_n(&g->registered, true, __ATOMIC_RELEASE);

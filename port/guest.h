@@ -39,9 +39,6 @@
 #include "uplink/uplink.h"
 #include "vhost/vring.h"
 
-/** printf format of a MAC, for RTE_ETHER_ADDR_BYTES(): lower case, as ip(8) writes it. */
-#define MAC_FMT "%02x:%02x:%02x:%02x:%02x:%02x"
-
 /** What a worker finds out about a guest and the control loop logs: a worker waits for no log. */
 enum guest_report {
 	GUEST_REPORT_SOURCE_INVALID,

@@ -32,5 +32,7 @@ plan_software(struct uplink *up, const struct config *cfg, struct uplink_plan *p
 
 const struct steering steering_software = {
 	.name = "software (the NIC has no VMDQ)",
+	.is_promiscuous = true,
+	.shares_queue = true,
 	.plan = plan_software,
 };

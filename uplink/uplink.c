@@ -9,7 +9,6 @@
 #include <rte_pmd_ixgbe.h>
 
 #include "process/process.h"
-#include "port/fdb.h"
 #include "uplink/vmdq.h"
 
 /*
@@ -158,7 +157,7 @@ uplink_open(struct uplink *up, struct uplink_plan *plan, const struct config *cf
 	for (i = 0; i < RTE_DIM(up->txq_lock); i++)
 		rte_spinlock_init(&up->txq_lock[i]);
 	up->nb_rxq = plan->nb_rxq;
-	up->nb_rxd = up->steering == &steering_software ? RXD_SHARED : RXD_POOL;
+	up->nb_rxd = up->steering->shares_queue ? RXD_SHARED : RXD_POOL;
 	up->nb_txd = up->tx_by_pool ? TXD_POOL : TXD;
 	ret = rte_eth_dev_adjust_nb_rx_tx_desc(up->port, &up->nb_rxd, &up->nb_txd);
 	if (ret < 0)
@@ -209,13 +208,13 @@ log_port(const struct uplink *up, const struct uplink_plan *plan)
 	struct rte_ether_addr mac = { 0 };
 
 	rte_eth_macaddr_get(up->port, &mac);
-	RTE_LOG(INFO, UPLINK, "port %u (%s) " RTE_ETHER_ADDR_PRT_FMT ": steering by %s, "
+	RTE_LOG(INFO, UPLINK, "port %u (%s) " MAC_FMT ": steering by %s, "
 		"%u guests at most, VLAN insert by %s\n", up->port, plan->info.driver_name,
 		RTE_ETHER_ADDR_BYTES(&mac), up->steering->name, up->guest_limit,
 		up->vlan_insert_hw ? "the NIC" : "software");
 }
 
-/* Without a link the switch starts all the same: guests may talk, and the link may come. */
+/* Without a link the switch starts too: guests may talk, and the link may come. */
 static void
 wait_for_link(struct uplink *up)
 {
@@ -264,8 +263,7 @@ uplink_start(struct uplink *up, struct uplink_plan *plan, const struct config *c
 		return ret;
 	}
 	port_buffers_started(&up->buffers);
-	/* Software steering has to see every guest's MAC, and the NIC knows none of them. */
-	if (cfg->promiscuous || up->steering == &steering_software) {
+	if (cfg->promiscuous || up->steering->is_promiscuous) {
 		ret = rte_eth_promiscuous_enable(up->port);
 		up->promiscuous = ret == 0;
 		if (ret < 0 && ret != -ENOTSUP)
@@ -297,25 +295,16 @@ uplink_close(struct uplink *up)
 }
 
 int
-uplink_admit(struct uplink *up, uint16_t guest, uint64_t key)
+uplink_admit(struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac)
 {
-	struct rte_ether_addr mac;
-
-	if (!uplink_has_filters(up))
-		return 0;
-	fdb_key_to_mac(key, &mac);
-	return up->steering->admit(up, guest, &mac);
+	return uplink_has_filters(up) ? up->steering->admit(up, guest, mac) : 0;
 }
 
 void
-uplink_withdraw(struct uplink *up, uint16_t guest, uint64_t key)
+uplink_withdraw(struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac)
 {
-	struct rte_ether_addr mac;
-
-	if (!up->present || up->steering->withdraw == NULL)
-		return;
-	fdb_key_to_mac(key, &mac);
-	up->steering->withdraw(up, guest, &mac);
+	if (uplink_has_filters(up))
+		up->steering->withdraw(up, guest, mac);
 }
 
 void

@@ -59,6 +59,8 @@ struct uplink_queues {
 /** A way to get frames from the NIC to the guest that they are for. */
 struct steering {
 	const char *name; /**< for the log line at start */
+	bool is_promiscuous; /**< the NIC knows no guest's MAC, so the port has to let every frame in */
+	bool shares_queue;   /**< one receive queue serves all guests, and its ring is longer */
 
 	/** Fill in the receive side of a plan. 0, or a negative errno after a log line. */
 	int (*plan)(struct uplink *up, const struct config *cfg, struct uplink_plan *plan);
@@ -66,7 +68,7 @@ struct steering {
 	/** Called when the port runs, may be NULL. 0 or a negative errno. */
 	int (*started)(struct uplink *up);
 
-	/** Let a guest's frames in. 0 or a negative errno. */
+	/** Let a guest's frames in; NULL, as withdraw: the NIC has no filters. 0 or a negative errno. */
 	int (*admit)(struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac);
 
 	/** Keep them out again. */
@@ -159,19 +161,19 @@ uplink_has_filters(const struct uplink *up)
  *
  * @param up the uplink
  * @param guest device id
- * @param mac key of its MAC, see fdb_key()
+ * @param mac its MAC
  * @return 0; -EADDRINUSE if the address is the NIC's own, or another negative errno
  */
-int uplink_admit(struct uplink *up, uint16_t guest, uint64_t mac);
+int uplink_admit(struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac);
 
 /**
  * Keep them out again. Under the guest table's mutex.
  *
  * @param up the uplink
  * @param guest device id
- * @param mac key of its MAC
+ * @param mac its MAC
  */
-void uplink_withdraw(struct uplink *up, uint16_t guest, uint64_t mac);
+void uplink_withdraw(struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac);
 
 /**
  * Empty a guest's queues: what the NIC put there is not for who gets the id next. Under the guest

@@ -47,7 +47,7 @@ def messages():
 
 def bars():
     """Why a guest has no traffic, as telemetry says it."""
-    with open(f"{ROOT}/stats/print.c", encoding="utf-8") as f:
+    with open(f"{ROOT}/control/stats.c", encoding="utf-8") as f:
         body = f.read().split("stats_no_traffic_reason(")[1]
     found = re.findall(r'"([a-z][^"]+)"', body)
     assert len(found) == 4

@@ -8,8 +8,8 @@
 
 #include <rte_cycles.h>
 
+#include "control/stats.h"
 #include "log/log.h"
-#include "stats/stats.h"
 
 /* Without a size of its own a terminal is taken for this. */
 #define COLUMNS 80

@@ -7,8 +7,8 @@
 #include <rte_telemetry.h>
 #include <rte_version.h>
 
+#include "control/stats.h"
 #include "log/log.h"
-#include "stats/stats.h"
 
 /*
  * Guests are keys of dictionaries, by device id: one guest with all that is known of it. With an id

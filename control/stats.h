@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#ifndef STATS_STATS_H
-#define STATS_STATS_H
+#ifndef CONTROL_STATS_H
+#define CONTROL_STATS_H
 
 /**
  * @file
- * Showing what was counted: the table that --stats prints, and the telemetry commands.
+ * What was counted, summed over the workers and shown: the table and the screen of --stats, and the
+ * telemetry commands.
  *
  * Nothing of this is on the way of a frame. Guests are looked at under the guest table's mutex,
  * counters are read while workers write them.
@@ -82,4 +83,4 @@ int telemetry_init(const struct stats_source *src);
 /** Answer with nothing from now on. Main thread, before the source is torn down. */
 void telemetry_stop(void);
 
-#endif /* STATS_STATS_H */
+#endif /* CONTROL_STATS_H */
