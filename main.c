@@ -62,7 +62,9 @@ register_log_types(void)
 	log_type_uplink = rte_log_register_type_and_pick_level("vhost-switch.uplink", RTE_LOG_INFO);
 }
 
-/* What comes before anything else, since it is about descriptors and threads that are made later. */
+/*
+ * What comes before anything else, since it is about descriptors and threads that are made later.
+ */
 static int
 prepare_process(int argc, char **argv)
 {
@@ -71,7 +73,10 @@ prepare_process(int argc, char **argv)
 	if (ret < 0)
 		return ret;
 	process_raise_limits();
-	/* Blocked before any thread is there, signals interrupt none, and wait for the control loop. */
+	/*
+	 * Blocked before any thread is there, signals interrupt none, and wait for the control
+	 * loop.
+	 */
 	ret = process_catch_signals();
 	if (ret < 0)
 		return ret;
@@ -136,8 +141,8 @@ check_size(uint32_t n, uint32_t rings)
 {
 	if (rings == 0 || n >= mbufs_least(rings))
 		return 0;
-	fprintf(stderr, "vhost-switch: --total-num-mbufs must be at least %u here, not %u: rings of "
-		"ports hold up to %u\n", mbufs_least(rings), n, rings);
+	fprintf(stderr, "vhost-switch: --total-num-mbufs must be at least %u here, not %u: rings "
+		"of ports hold up to %u\n", mbufs_least(rings), n, rings);
 	return -EINVAL;
 }
 
@@ -210,8 +215,8 @@ create_switch(void)
 	app.guests.rcu = app.sw.rcu;
 	for (i = 0; i < app.nb_workers; i++)
 		app.guests.counters[i] = &app.workers[i]->counters;
-	app.port_ops = (struct port_ops){ guests_start, guests_leave, guests_check_rings, &app.guests,
-		app.sw.rcu, app.guests.wake_fd };
+	app.port_ops = (struct port_ops){ guests_start, guests_leave, guests_check_rings,
+		&app.guests, app.sw.rcu, app.guests.wake_fd };
 	app.sw.cfg = &app.cfg;
 	app.sw.guests = &app.guests;
 	app.sw.uplink = &app.uplink;
@@ -226,7 +231,9 @@ create_switch(void)
 	return app.guests.fdb == NULL ? -ENOMEM : telemetry_init(&app.stats);
 }
 
-/* Threads that were there before EAL get the CPUs of EAL's control threads, as this one has them. */
+/*
+ * Threads that were there before EAL get the CPUs of EAL's control threads, as this one has them.
+ */
 static void *
 move_threads(void *arg)
 {
@@ -381,7 +388,9 @@ main(int argc, char **argv)
 		fprintf(stderr, "vhost-switch: EAL cannot start: %s\n", rte_strerror(rte_errno));
 		return EXIT_FAILURE;
 	}
-	/* For dpdk-dumpcap. Without memory that it can share it cannot come, which is not an error. */
+	/*
+	 * For dpdk-dumpcap. Without memory that it can share it cannot come, which is not an error.
+	 */
 	ret = capture_open();
 	if (ret < 0)
 		RTE_LOG(INFO, CONFIG, "no capture by dpdk-dumpcap: %s\n", rte_strerror(-ret));

@@ -72,7 +72,7 @@ struct config {
 	/* CUSE, without VHOST_CUSE NULL and false */
 	const char *cuse_devnum; /**< --cuse-devnum, NULL: not given */
 	bool eventfd_link;	 /**< --eventfd-link */
-	const char *cuse_socket; /**< between /dev/NAME and librte_vhost, NULL: there is no device */
+	const char *cuse_socket; /**< between /dev/NAME and librte_vhost, NULL: no device */
 };
 
 /** @name Log types: the prefix of a line is the name after RTE_LOGTYPE_. */

@@ -12,8 +12,8 @@
 struct rte_rcu_qsbr;
 
 /**
- * Start a thread that sleeps most of its time, off the lcores of the workers. Called by any thread but
- * a worker.
+ * Start a thread that sleeps most of its time, off the lcores of the workers. Called by any thread
+ * but a worker.
  *
  * @param[out] thread to be joined
  * @param name at most 15 characters
@@ -24,9 +24,9 @@ struct rte_rcu_qsbr;
 int start_control_thread(pthread_t *thread, const char *name, void *(*run)(void *), void *arg);
 
 /**
- * Wait for a grace period: until each worker has reported quiescent once, and so has dropped what it
- * read from shared tables before. Sleeps meanwhile: where there are fewer CPUs than threads, the worker
- * may need the caller's. Called by any thread but a worker.
+ * Wait for a grace period: until each worker has reported quiescent once, and so has dropped what
+ * it read from shared tables before. Sleeps meanwhile: where there are fewer CPUs than threads, the
+ * worker may need the caller's. Called by any thread but a worker.
  *
  * @param rcu of the workers
  */

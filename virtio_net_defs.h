@@ -26,7 +26,9 @@
 		(UINT64_C(1) << VIRTIO_NET_F_HOST_TSO6) | (UINT64_C(1) << VIRTIO_NET_F_HOST_ECN) | \
 		(UINT64_C(1) << VIRTIO_NET_F_HOST_UFO))
 
-/** Descriptors of a chain that librte_vhost follows at most (BUF_VECTOR_MAX in lib/vhost/vhost.h). */
+/**
+ * Descriptors of a chain that librte_vhost follows at most (BUF_VECTOR_MAX in lib/vhost/vhost.h).
+ */
 #define VHOST_CHAIN_MAX 256
 
 #endif /* VIRTIO_NET_DEFS_H */

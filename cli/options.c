@@ -70,11 +70,13 @@ static const struct option_row option_table[] = {
 	  .help = "connect to sockets that QEMU serves, again when they come back" },
 	{ "vm2vm", OPT_NUMBER, .min = 0, .max = 2, .preset = VM2VM_SOFTWARE, MEMBER(vm2vm),
 	  .value = "N", .accepts = "0, 1 or 2",
-	  .help = "guest to guest: 0 by way of the NIC's wire, 1 in software, 2 in the NIC's switch" },
+	  .help = "guest to guest: 0 by way of the NIC's wire, 1 in software, "
+		  "2 in the NIC's switch" },
 	{ "mergeable", OPT_NUMBER, .min = 0, .max = 1, MEMBER(mergeable), .value = "N",
 	  .accepts = "0 or 1", .help = "mergeable receive buffers, and jumbo frames on the NIC" },
 	{ "stats", OPT_NUMBER, .min = 0, .max = 86400, MEMBER(stats_period), .value = "N",
-	  .accepts = "seconds from 0 (off) to 86400", .help = "print device statistics every N seconds" },
+	  .accepts = "seconds from 0 (off) to 86400",
+	  .help = "print device statistics every N seconds" },
 	{ "rx-retry", OPT_NUMBER, .min = 0, .max = 1, .preset = 1, MEMBER(rx_retry), .value = "N",
 	  .accepts = "0 or 1", .help = "wait and retry when a guest's receive ring is full" },
 	{ "rx-retry-num", OPT_NUMBER, .min = 0, .max = 1000, .preset = 4, MEMBER(rx_retry_num),
@@ -117,13 +119,13 @@ reject(const struct option_row *row, const char *got)
 	const char *dashes = is_short(row) ? "-" : "--";
 
 	if (got != NULL)
-		fprintf(stderr, "vhost-switch: invalid value '%s' for %s%s: it accepts %s\n", got, dashes,
-			row->name, row->accepts);
+		fprintf(stderr, "vhost-switch: invalid value '%s' for %s%s: it accepts %s\n", got,
+			dashes, row->name, row->accepts);
 	else if (row->kind == OPT_FLAG)
 		fprintf(stderr, "vhost-switch: %s%s accepts %s\n", dashes, row->name, row->accepts);
 	else
-		fprintf(stderr, "vhost-switch: %s%s needs a value: it accepts %s\n", dashes, row->name,
-			row->accepts);
+		fprintf(stderr, "vhost-switch: %s%s needs a value: it accepts %s\n", dashes,
+			row->name, row->accepts);
 	return -EINVAL;
 }
 
@@ -379,16 +381,18 @@ options_usage(FILE *out, const char *program)
 	char call[48];
 
 	fprintf(out, "usage: %s [EAL options] -- -p MASK [application options]\n\n"
-		"Switches Ethernet frames between guests (vhost-user" GUESTS_TOO ") and a NIC port.\n\n", program);
+		"Switches Ethernet frames between guests (vhost-user" GUESTS_TOO ") and a NIC "
+		"port.\n\n", program);
 	for (i = 0; i < RTE_DIM(option_table); i++) {
 		const struct option_row *row = &option_table[i];
 
 		snprintf(call, sizeof(call), "%s%s%s%s", is_short(row) ? "-" : "--", row->name,
 			row->value ? " " : "", row->value ? row->value : "");
-		fprintf(out, strlen(call) <= 22 ? "  %-22s %s\n" : "  %s\n                         %s\n",
-			call, row->help);
+		fprintf(out, "  %-22s%s%s\n", call,
+			strlen(call) <= 22 ? " " : "\n                         ", row->help);
 		if (row->kind == OPT_NUMBER && row->preset >= row->min)
-			fprintf(out, "  %-22s accepts %s; default %u\n", "", row->accepts, row->preset);
+			fprintf(out, "  %-22s accepts %s; default %u\n", "", row->accepts,
+				row->preset);
 		else if (row->value != NULL)
 			fprintf(out, "  %-22s accepts %s\n", "", row->accepts);
 	}

@@ -6,9 +6,9 @@
  * @file
  * The control loop: what the process does beside switching, while it runs.
  *
- * It sleeps in poll(2) until a worker has learned a guest's MAC, statistics are due, a link may have
- * changed or a signal came, and for a second at most. It runs on the main lcore, or in a thread of its
- * own when that lcore is a worker's.
+ * It sleeps in poll(2) until a worker has learned a guest's MAC, statistics are due, a link may
+ * have changed or a signal came, and for a second at most. It runs on the main lcore, or in a
+ * thread of its own when that lcore is a worker's.
  */
 
 #include <stdbool.h>

@@ -122,7 +122,8 @@ draw_uplink(struct screen *s, const struct stats_source *src, double seconds)
 		return;
 	}
 	stats_uplink(src, &now);
-	line(s, "uplink     port %u, %s, %s   RX %" PRIu64 " (%s/s)   TX %" PRIu64 " (%s/s)", up->port,
+	line(s, "uplink     port %u, %s, %s   RX %" PRIu64 " (%s/s)   TX %" PRIu64 " (%s/s)",
+		up->port,
 		up->steering->name, mbps > 0 ? rte_eth_link_speed_to_str(mbps) : "no link", now.rx,
 		rate(now.rx, last.uplink.rx, seconds, r, sizeof(r)), now.tx_ok,
 		rate(now.tx_ok, last.uplink.tx_ok, seconds, t, sizeof(t)));
@@ -145,7 +146,8 @@ draw_way(struct screen *s, const char *name, const uint64_t now[3], const uint64
 static unsigned int
 lines_of(const struct guest_counters *counters)
 {
-	return 3u + (sum(counters->tx_drop, TX_DROP_MAX) > 0) + (sum(counters->rx_drop, RX_DROP_MAX) > 0);
+	return 3u + (sum(counters->tx_drop, TX_DROP_MAX) > 0) +
+		(sum(counters->rx_drop, RX_DROP_MAX) > 0);
 }
 
 /* For the rates of the next screen. */
@@ -226,7 +228,8 @@ stats_screen(const struct stats_source *src)
 	draw_workers(&s, src);
 	draw_uplink(&s, src, seconds);
 	line(&s, "%s", "");
-	line(&s, "        %15s %8s %15s %15s %8s", "total", "rate", "successful", "dropped", "rate");
+	line(&s, "        %15s %8s %15s %15s %8s", "total", "rate", "successful", "dropped",
+		"rate");
 	draw_guests(&s, src, seconds);
 	pthread_mutex_unlock(&src->guests->mutex);
 	fputs("\033[J", s.out); /* and what was below */

@@ -76,8 +76,8 @@ add_number(struct dict *d, const char *key, uint64_t value)
 }
 
 /*
- * rte_telemetry makes no valid JSON of bytes beyond ASCII: it takes them for negative numbers. So they
- * stand as \xHH in an answer, like bytes that no terminal shows. A text that is too long for
+ * rte_telemetry makes no valid JSON of bytes beyond ASCII: it takes them for negative numbers. So
+ * they stand as \xHH in an answer, like bytes that no terminal shows. A text that is too long for
  * rte_telemetry then ends with dots.
  */
 static void
@@ -523,9 +523,11 @@ static const struct {
 	  "What workers do. Parameter: a worker, or from=N for that and later ones" CUT_HELP,
 	  answer_workers },
 	{ "/vhost_switch/mirror",
-	  "The mirror port. Parameter: device id of the guest to mirror, or off; without, only shows it",
+	  "The mirror port. Parameter: device id of the guest to mirror, or off; without, only "
+	  "shows it",
 	  answer_mirror },
-	{ "/vhost_switch/log", "What became of log lines and statistics. No parameter", answer_log },
+	{ "/vhost_switch/log", "What became of log lines and statistics. No parameter",
+	  answer_log },
 };
 
 static int

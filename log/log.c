@@ -156,7 +156,8 @@ take(void *cookie, const char *bytes, size_t size)
 static FILE *
 open_stream(const enum source *from)
 {
-	FILE *f = fopencookie((void *)(uintptr_t)from, "w", (cookie_io_functions_t){ .write = take });
+	FILE *f = fopencookie((void *)(uintptr_t)from, "w",
+		(cookie_io_functions_t){ .write = take });
 
 	if (f != NULL)
 		setvbuf(f, NULL, _IONBF, 0);

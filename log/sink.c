@@ -19,7 +19,10 @@
 /* Statistics may fill half of the queue, so that there is room for the log beside them. */
 #define BLOCKS_MAX (TEXT_QUEUE_BYTES / 2)
 
-/* A datagram socket to syslog's daemon, or -1: there is none, which is not an error, as in syslog(3). */
+/*
+ * A datagram socket to syslog's daemon, or -1: there is none, which is not an error, as in
+ * syslog(3).
+ */
 static int
 connect_syslog(void)
 {

@@ -130,7 +130,10 @@ new_guest(struct guests *guests, struct device *d, uint16_t id)
 	return g;
 }
 
-/* The guest that a device is, NULL: none. Called by the vhost thread, which alone lets guests come and go. */
+/*
+ * The guest that a device is, NULL: none. Called by the vhost thread, which alone lets guests come
+ * and go.
+ */
 static struct guest *
 find_guest(const struct guests *guests, const struct device *d)
 {
@@ -153,8 +156,8 @@ guests_check_rings(const struct guests *guests, struct device *d)
 		if (!device_has_enabled(d, i) || d->vq[i].usable)
 			continue;
 		d->misplaced_logged = true;
-		RTE_LOG(WARNING, DATA, "(%u) virtqueue %u is not used: it is misaligned or not wholly "
-			"in the guest's memory\n", g->id, i);
+		RTE_LOG(WARNING, DATA, "(%u) virtqueue %u is not used: it is misaligned or not "
+			"wholly in the guest's memory\n", g->id, i);
 	}
 }
 
@@ -226,8 +229,8 @@ admit_waiting(struct guests *guests)
 }
 
 /*
- * A device that runs waits for a place. It is logged once for a connection: it may stop and start as
- * often as its front end likes.
+ * A device that runs waits for a place. It is logged once for a connection: it may stop and start
+ * as often as its front end likes.
  */
 static void
 let_wait(struct guests *guests, struct device *d)
@@ -452,7 +455,9 @@ forget_address(struct guests *guests, struct guest *g)
 	fdb_reclaim(guests->fdb, position);
 }
 
-/* A guest has another MAC since its device was started again: it may learn that. Under the mutex. */
+/*
+ * A guest has another MAC since its device was started again: it may learn that. Under the mutex.
+ */
 static void
 take_back_address(struct guests *guests, struct guest *g)
 {

@@ -6,25 +6,28 @@
  * @file
  * Guests: the table of those that are connected, their life and death.
  *
- * A guest is a connection of a front end, from the first time that its virtqueues are ready until it ends: its
- * id, its VLAN and its MAC address stay while its device stops and starts. It is created by the vhost
- * thread, the one that runs librte_vhost's callbacks, read by all workers, and freed by the vhost thread.
+ * A guest is a connection of a front end, from the first time that its virtqueues are ready until
+ * it ends: its id, its VLAN and its MAC address stay while its device stops and starts. It is
+ * created by the vhost thread, the one that runs librte_vhost's callbacks, read by all workers, and
+ * freed by the vhost thread.
  *
  * Read side. Workers take no lock. They reach guests through the sets and the table of struct
  * guests, which the vhost thread replaces under RCU: a worker may use what it found there until its
  * next quiescent state, which it reports once a round and never while it holds a guest.
  *
- * Write side. One mutex covers every change to the table. The vhost thread holds it for joining, for
- * leaving (including the wait for the grace period: no worker ever takes it), and the control loop
- * for programming learned addresses into the uplink. Statistics and telemetry take it to look at guests.
+ * Write side. One mutex covers every change to the table. The vhost thread holds it for joining,
+ * for leaving (including the wait for the grace period: no worker ever takes it), and the control
+ * loop for programming learned addresses into the uplink. Statistics and telemetry take it to look
+ * at guests.
  *
  * Learning is the one change that a worker makes. It enters the MAC into the FDB, which nobody else
- * can have from then on, and wakes the control loop. On a NIC without filters the guest is registered at
- * once. Otherwise it is pending until the control loop has given MAC and VLAN to the NIC: its frames wait
- * in their virtqueue, so no answer can come back before the filter is set, and what others send to it
- * meanwhile is delivered in software. If the NIC refuses the MAC, the FDB forgets it, and the guest may try
- * again. After a device was started again the source of its first frame counts again: if it is another, the
- * control loop takes the old one back, and the guest is as one that has not sent yet.
+ * can have from then on, and wakes the control loop. On a NIC without filters the guest is
+ * registered at once. Otherwise it is pending until the control loop has given MAC and VLAN to the
+ * NIC: its frames wait in their virtqueue, so no answer can come back before the filter is set, and
+ * what others send to it meanwhile is delivered in software. If the NIC refuses the MAC, the FDB
+ * forgets it, and the guest may try again. After a device was started again the source of its first
+ * frame counts again: if it is another, the control loop takes the old one back, and the guest is
+ * as one that has not sent yet.
  */
 
 #include <pthread.h>
@@ -58,7 +61,7 @@ struct guest {
 	uint16_t worker;	 /**< index of the worker that polls it */
 	bool registered;	 /**< has a MAC, and its filter is set; atomic, release */
 	bool pending;		 /**< has a MAC that the NIC is yet to be given; atomic */
-	bool relearn;		 /**< its device was started again: the next source counts; atomic */
+	bool relearn;		 /**< its device started again: the next source counts; atomic */
 	bool forgetting;	 /**< its MAC is to be taken back by the control loop; atomic */
 	bool refused;		 /**< no MAC of it was accepted when last seen; atomic */
 	bool taken_logged;	 /**< that its MAC is taken was logged; its worker's own */
@@ -126,9 +129,9 @@ void guests_close(struct guests *guests);
 void guests_free(struct guests *guests);
 
 /**
- * A device runs. The first time it becomes a guest: lowest free id, least loaded worker. If there are as many
- * guests as there can be, which is logged, it waits, and becomes a guest when its turn comes after
- * others have left. Called by the vhost thread.
+ * A device runs. The first time it becomes a guest: lowest free id, least loaded worker. If there
+ * are as many guests as there can be, which is logged, it waits, and becomes a guest when its turn
+ * comes after others have left. Called by the vhost thread.
  *
  * @param guests the table
  * @param d the device
@@ -146,8 +149,8 @@ int guests_start(struct guests *guests, struct device *d);
 void guests_leave(struct guests *guests, struct device *d);
 
 /**
- * Log, once for each connection, that an enabled virtqueue of a guest cannot be used. Called by the vhost
- * thread.
+ * Log, once for each connection, that an enabled virtqueue of a guest cannot be used. Called by the
+ * vhost thread.
  *
  * @param guests the table
  * @param d the device
@@ -160,14 +163,15 @@ void guests_check_rings(const struct guests *guests, struct device *d);
  * @param guests the table
  * @param guest a guest for which guest_must_learn() holds
  * @param mac source address of a frame that it sent, inside an Ethernet header
- * @return 0 if the guest is registered; -EINPROGRESS if the frame is to wait; -EINVAL if the address is not
- *   unicast, -EEXIST if another guest has it, -ENOSPC if the FDB is full, -EAGAIN if the NIC has
- *   refused an address of this guest within the last second
+ * @return 0 if the guest is registered; -EINPROGRESS if the frame is to wait; -EINVAL if the
+ *   address is not unicast, -EEXIST if another guest has it, -ENOSPC if the FDB is full, -EAGAIN if
+ *   the NIC has refused an address of this guest within the last second
  */
 int guests_learn(struct guests *guests, struct guest *guest, const struct rte_ether_addr *mac);
 
 /**
- * Disable a guest that breaks the rules of its virtqueues, and have that logged once. Called by a worker.
+ * Disable a guest that breaks the rules of its virtqueues, and have that logged once. Called by a
+ * worker.
  *
  * @param guests the table
  * @param guest one that the worker has found
@@ -226,7 +230,9 @@ guest_is_pending(const struct guest *g)
 	return __atomic_load_n(&g->pending, __ATOMIC_ACQUIRE);
 }
 
-/** Whether the source of a guest's next frame is to be learned. Called by the worker that polls it. */
+/**
+ * Whether the source of a guest's next frame is to be learned. Called by the worker that polls it.
+ */
 static inline bool
 guest_must_learn(const struct guest *g)
 {

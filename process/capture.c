@@ -166,8 +166,8 @@ serve(const struct rte_mp_msg *message, const void *peer)
 }
 
 /*
- * librte_pdump tells EAL alone what its action is, by this function: the program's own definition of
- * it goes before EAL's (ELF symbol interposition), puts serve() between, and hands all else on.
+ * librte_pdump tells EAL alone what its action is, by this function: the program's own definition
+ * of it goes before EAL's (ELF symbol interposition), puts serve() between, and hands all else on.
  */
 int
 rte_mp_action_register(const char *name, rte_mp_t action)

@@ -7,8 +7,8 @@
  * Captures by dpdk-dumpcap, a secondary process that comes and goes.
  *
  * librte_pdump copies a port's frames for a process that asks for it, until that process asks for
- * the end. One that was killed never does: the copying goes on, and nobody else can capture. So each
- * request is remembered with its sender, and ended in the name of a sender that has died.
+ * the end. One that was killed never does: the copying goes on, and nobody else can capture. So
+ * each request is remembered with its sender, and ended in the name of a sender that has died.
  */
 
 /**

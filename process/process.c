@@ -166,7 +166,8 @@ process_lacks_descriptors(int error)
 	__atomic_store_n(&last, now.tv_sec, __ATOMIC_RELAXED);
 	getrlimit(RLIMIT_NOFILE, &limit);
 	if (error == ENFILE)
-		RTE_LOG(ERR, CONFIG, "no file descriptors left on this machine (sysctl fs.file-max)\n");
+		RTE_LOG(ERR, CONFIG,
+			"no file descriptors left on this machine (sysctl fs.file-max)\n");
 	else
 		RTE_LOG(ERR, CONFIG, "no file descriptors left: this process may have %llu of them "
 			"(ulimit -Hn, LimitNOFILE= of a service)\n",
@@ -206,7 +207,7 @@ process_notify(const char *state)
 	if (connect(writable.fd, (struct sockaddr *)&un, len) < 0 ||
 			poll(&writable, 1, NOTIFY_MS) < 0 ||
 			send(writable.fd, state, strlen(state), MSG_NOSIGNAL) < 0)
-		RTE_LOG(WARNING, CONFIG, "cannot notify the service manager at %s of %s: %s\n", name, state,
-			strerror(errno));
+		RTE_LOG(WARNING, CONFIG, "cannot notify the service manager at %s of %s: %s\n",
+			name, state, strerror(errno));
 	close(writable.fd);
 }

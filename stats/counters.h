@@ -28,11 +28,13 @@
 #define FOREACH_TX_DROP(_)                                                                         \
 	_(RUNT, runt, "shorter than an Ethernet header")                                           \
 	_(TOO_LONG, too_long, "longer than 64 KiB, or in more than 512 segments")                  \
-	_(SOURCE_INVALID, source_invalid, "source MAC is not a unicast address, guest not registered") \
+	_(SOURCE_INVALID, source_invalid,                                                          \
+	  "source MAC is not a unicast address, guest not registered")                             \
 	_(MAC_TAKEN, mac_taken, "source MAC is registered to another guest")                       \
 	_(NIC_REFUSED, nic_refused, "the NIC refused the source MAC a moment ago")                 \
 	_(TO_SELF, to_self, "destination MAC is the sender's own")                                 \
-	_(NO_DESTINATION, no_destination, "no guest has the destination MAC and there is no uplink") \
+	_(NO_DESTINATION, no_destination,                                                          \
+	  "no guest has the destination MAC and there is no uplink")                               \
 	_(GUEST_FULL, guest_full, "receive ring of the destination guest is full")                 \
 	_(GUEST_DISABLED, guest_disabled, "destination guest is disabled")                         \
 	_(GUEST_STOPPED, guest_stopped, "destination guest's device is stopped")                   \
@@ -58,7 +60,7 @@
 	_(RUNT, runt, "shorter than an Ethernet header")                                           \
 	_(UNTAGGED, untagged, "no VLAN tag, or a priority tag, so for no guest")                   \
 	_(NO_GUEST, no_guest, "VLAN tag of no registered guest")                                   \
-	_(WRONG_MAC, wrong_mac, "unicast for another MAC than that of the VLAN's guest")               \
+	_(WRONG_MAC, wrong_mac, "unicast for another MAC than that of the VLAN's guest")           \
 	_(WRONG_POOL, wrong_pool, "the NIC put it in the pool of another guest")                   \
 	_(OWN, own, "the guest's own frame, returned by the NIC's switch")                   \
 	_(NO_ROOM, no_room, "no room in front of the frame for the tag that the NIC took off")     \
@@ -75,7 +77,7 @@ enum uplink_drop { FOREACH_UPLINK_DROP(DROP_ENUM_UPLINK) UPLINK_DROP_MAX };
 /** One guest as one worker counts it; summed over the workers, one guest. In frames. */
 struct guest_counters {
 	uint64_t tx_ok;
-	uint64_t tx_direct; /**< those of tx_ok that were copied once, into another guest's buffer */
+	uint64_t tx_direct; /**< of tx_ok: copied once, into another guest's buffer */
 	uint64_t rx_ok;
 	uint64_t tx_drop[TX_DROP_MAX];
 	uint64_t rx_drop[RX_DROP_MAX];

@@ -4,7 +4,10 @@
 /* Frames by which tables of indirect descriptors are prefetched before they are read. */
 #define TABLE_AHEAD 8
 
-/* Take the header off a chain: it has a segment of its own, as Linux sends it, or a part of one or several. */
+/*
+ * Take the header off a chain: it has a segment of its own, as Linux sends it, or a part of one or
+ * several.
+ */
 static bool
 take_header(const struct device *d, struct iovec *segment, uint16_t *n, uint8_t *header)
 {
@@ -21,7 +24,8 @@ take_header(const struct device *d, struct iovec *segment, uint16_t *n, uint8_t 
 
 /* Note a frame whose header is taken off. */
 static enum vring_status
-note_frame(struct burst *b, uint16_t i, const struct iovec *segment, uint16_t n, const uint8_t *header)
+note_frame(struct burst *b, uint16_t i, const struct iovec *segment, uint16_t n,
+	const uint8_t *header)
 {
 	uint64_t len = 0;
 	uint16_t k;
@@ -49,8 +53,8 @@ note_frame(struct burst *b, uint16_t i, const struct iovec *segment, uint16_t n,
 }
 
 /*
- * Walk a chain. There is one place for a frame of many segments: a second such frame ends the burst. On
- * VRING_EMPTY there is nothing to be given back.
+ * Walk a chain. There is one place for a frame of many segments: a second such frame ends the
+ * burst. On VRING_EMPTY there is nothing to be given back.
  */
 static enum vring_status
 walk_chain(struct burst *b, uint16_t i, uint16_t index, struct iovec **segment, uint16_t *n,
@@ -216,7 +220,10 @@ append(struct rte_mbuf *m, struct rte_mbuf **last, const uint8_t *from, uint32_t
 	return true;
 }
 
-/* A frame of several segments, or one that an mbuf has no room for. Returns false if the pool is empty. */
+/*
+ * A frame of several segments, or one that an mbuf has no room for. Returns false if the pool is
+ * empty.
+ */
 static bool
 append_all(struct burst *b, uint16_t i, struct rte_mbuf *m, uint32_t max)
 {

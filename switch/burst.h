@@ -4,17 +4,18 @@
 
 /**
  * @file
- * A burst of frames, as views: where each frame lies, what it asks for, and the key of its destination.
+ * A burst of frames, as views: where each frame lies, what it asks for, and the key of its
+ * destination.
  *
- * Frames lie in the memory of the guest that sends them, in the buffers of its transmit virtqueue, or in
- * mbufs. What decides about them and what copies them does not see the difference.
+ * Frames lie in the memory of the guest that sends them, in the buffers of its transmit virtqueue,
+ * or in mbufs. What decides about them and what copies them does not see the difference.
  *
- * A burst of a virtqueue is read by a software pipeline: each stage runs some frames ahead of the next, so
- * that what it needs has come into the cache. The stages, and how far the first ones are when
- * frame i is copied:
+ * A burst of a virtqueue is read by a software pipeline: each stage runs some frames ahead of the
+ * next, so that what it needs has come into the cache. The stages, and how far the first ones are
+ * when frame i is copied:
  *
  *     start     heads of chains are read, descriptors are prefetched      the whole burst
- *     tables    where there are indirect descriptors, they are prefetched 8 before they are gathered
+ *     tables    tables of indirect descriptors are prefetched            8 before gather
  *     gather    descriptors are read and checked, data is prefetched     i + GATHER_AHEAD
  *     look up   destinations are read, their owners are looked up        i + LOOKUP_AHEAD
  *     find      a buffer of the receiver is found and prefetched         i + FIND_AHEAD
@@ -40,8 +41,9 @@
 #include "vhost/chain.h"
 
 /**
- * Frames taken at once from a virtqueue, and published to their receivers together. More than a burst of
- * mbufs, as there is no mbuf for each, and each time costs a memory fence and lines that drivers poll.
+ * Frames taken at once from a virtqueue, and published to their receivers together. More than a
+ * burst of mbufs, as there is no mbuf for each, and each time costs a memory fence and lines that
+ * drivers poll.
  */
 #define BURST_VIEWS 128
 
@@ -55,8 +57,8 @@
 #define LOOKUP_AHEAD 8
 
 /**
- * Beside a key: the frame asks for something in its virtio-net header. So no run of frames with the same
- * key has both kinds.
+ * Beside a key: the frame asks for something in its virtio-net header. So no run of frames with the
+ * same key has both kinds.
  */
 #define KEY_UNFINISHED RTE_BIT64(63)
 
@@ -78,13 +80,13 @@ struct receiver {
 struct burst {
 	struct device *d;	/**< of the sender; NULL: frames are in mbufs */
 	struct virtqueue *vq;	/**< its transmit virtqueue */
-	struct rte_mbuf **mbuf; /**< frames that are in mbufs; NULL for one that somebody took over */
+	struct rte_mbuf **mbuf; /**< frames in mbufs; NULL for one that was taken over */
 	uint16_t limit;		/**< frames there are: chain heads of a split virtqueue are there */
-	uint16_t n;	/**< of these, those gathered, all of them good: nb_segments, len, data are there */
+	uint16_t n;	/**< of these, gathered and good: nb_segments, len, data are there */
 	uint16_t keyed; /**< of these, those whose destination has been read: key is there */
 	uint16_t known; /**< of these, those looked up: owner is there */
 	uint16_t index; /**< packed: where the chain of frame n is */
-	enum vring_status status; /**< of frame n, which is none of the good ones; VRING_OK: there is none */
+	enum vring_status status; /**< of frame n, which is not good; VRING_OK: there is none */
 	bool has_unfinished; /**< unfinished is there, and set for one of them at least */
 	uint16_t nb_receivers;
 	uint16_t long_frame; /**< whose segments are in long_segment */
@@ -120,7 +122,8 @@ void burst_of_mbufs(struct burst *b, struct rte_mbuf **frames, uint16_t n);
 /**
  * Begin with what a transmit virtqueue has.
  *
- * @param[out] b the burst; n is 0 if there is nothing, or if the first frame is not good: status says which
+ * @param[out] b the burst; n is 0 if there is nothing, or if the first frame is not good: status
+ *   says which
  * @param d the device, not paused
  * @param vq its virtqueue
  */
@@ -147,7 +150,8 @@ uint32_t burst_read(struct burst *b, uint16_t i, void *to, uint32_t len);
 struct rte_mbuf *burst_copy(struct burst *b, uint16_t i, struct rte_mempool *pool, uint32_t max);
 
 /**
- * Copy a frame into an mbuf that is there and empty, and into more of its pool if it is too long for that.
+ * Copy a frame into an mbuf that is there and empty, and into more of its pool if it is too long
+ * for that.
  *
  * @param b the burst
  * @param i the frame
@@ -231,8 +235,8 @@ gather_vring(struct burst *b, uint16_t upto, bool packed)
 void burst_gather_packed(struct burst *b, uint16_t upto);
 
 /**
- * Gather frames up to this one. A burst ends at the first frame that is not good: its turn will come, as the
- * first of another burst.
+ * Gather frames up to this one. A burst ends at the first frame that is not good: its turn will
+ * come, as the first of another burst.
  */
 static inline void
 gather(struct burst *b, uint16_t upto)

@@ -47,7 +47,9 @@ copy_by_avx512(uint8_t *to, const uint8_t *from, uint32_t len, struct copy_next 
 
 RTE_INIT(select_copy)
 {
-	/* VBMI2 came with the CPUs that do not slow down for 64-byte registers, Ice Lake and Zen 4. */
+	/*
+	 * VBMI2 came with the CPUs that do not slow down for 64-byte registers, Ice Lake and Zen 4.
+	 */
 	__builtin_cpu_init();
 	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vbmi2"))
 		copy_lines = copy_by_avx512;

@@ -21,9 +21,9 @@
 /**
  * @name The way of a frame through the caches
  * Its descriptor is read and its ends are fetched GATHER_AHEAD frames before it is copied; its
- * receiver's buffer is found FIND_AHEAD frames before, and the lines of that are taken over while the
- * frame before it is copied, FETCH_LINES of them. The CPU follows by itself where lines are written
- * in order; asking it for more of them than it can have under way holds up what it reads.
+ * receiver's buffer is found FIND_AHEAD frames before, and the lines of that are taken over while
+ * the frame before it is copied, FETCH_LINES of them. The CPU follows by itself where lines are
+ * written in order; asking it for more of them than it can have under way holds up what it reads.
  * doc/performance.rst has what these are worth.
  */
 /**@{*/

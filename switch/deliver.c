@@ -88,7 +88,8 @@ take_buffers(const struct device *d, const struct virtqueue *vq, uint16_t availa
 		status = to->n == available ? VRING_EMPTY
 			: chain_walk(d, vq, index, true, to->segment, &to->nb_segments,
 				SEGMENTS_MAX, &to->chain[to->n]);
-		if (status == VRING_EMPTY && to->n > 0) /* of a ring of free buffers more than all */
+		/* A frame that needs more than a whole ring of buffers never fits. */
+		if (status == VRING_EMPTY && to->n > 0)
 			return entries == vq->size ? VRING_TOO_LONG : VRING_SHORT;
 		if (status != VRING_OK)
 			return status;
@@ -126,7 +127,10 @@ fill_buffers(const struct device *d, const struct buffers *to, struct burst *b, 
 	chain_scatter(d, to->segment, d->hdr_len, address, sizeof(address));
 }
 
-/* Deliver frame i into buffers of any shape. *entries: how many entries of the virtqueue these were. */
+/*
+ * Deliver frame i into buffers of any shape. *entries: how many entries of the virtqueue these
+ * were.
+ */
 static enum vring_status
 deliver_slow(const struct device *d, struct virtqueue *vq, struct burst *b, uint16_t i,
 	uint16_t available, uint16_t *entries)
@@ -148,8 +152,8 @@ deliver_slow(const struct device *d, struct virtqueue *vq, struct burst *b, uint
 }
 
 /*
- * Find a buffer for frame i, the k-th of the virtqueue's: one that is simply long enough. Prefetch its
- * beginning. index is where it is, of a packed virtqueue.
+ * Find a buffer for frame i, the k-th of the virtqueue's: one that is simply long enough. Prefetch
+ * its beginning. index is where it is, of a packed virtqueue.
  */
 static inline bool
 find_buffer(const struct device *d, const struct virtqueue *vq, bool packed, uint16_t index,
@@ -460,7 +464,9 @@ complete(struct burst *b, uint16_t done)
 void
 deliver_finish(struct burst *b, uint16_t done)
 {
-	/* Receivers first: stores become visible in order, and these are what somebody waits for. */
+	/*
+	 * Receivers first: stores become visible in order, and these are what somebody waits for.
+	 */
 	publish_receivers(b);
 	if (b->vq != NULL) {
 		complete(b, done);

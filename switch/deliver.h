@@ -4,7 +4,8 @@
 
 /**
  * @file
- * Frames of a burst into the receive virtqueues of guests: one copy each. All functions are a worker's.
+ * Frames of a burst into the receive virtqueues of guests: one copy each. All functions are a
+ * worker's.
  */
 
 #include "switch/burst.h"
@@ -26,8 +27,8 @@ uint16_t deliver(struct worker *w, struct guest *to, struct burst *b, const stru
 	enum vring_status *status);
 
 /**
- * The end of a burst: give the sender its buffers back, let the receivers see theirs, and notify the
- * drivers, each once.
+ * The end of a burst: give the sender its buffers back, let the receivers see theirs, and notify
+ * the drivers, each once.
  *
  * @param b the burst
  * @param done how many of its frames nobody needs any more, from the first on

@@ -36,8 +36,9 @@ is_multicast(uint64_t key)
 }
 
 /*
- * The decision, by destination and by who has it. A guest whose filter is not set yet cannot be reached by way of
- * the NIC: its frames go straight to it. On TO_UPLINK *vlan is what a frame without a VLAN gets.
+ * The decision, by destination and by who has it. A guest whose filter is not set yet cannot be
+ * reached by way of the NIC: its frames go straight to it. On TO_UPLINK *vlan is what a frame
+ * without a VLAN gets.
  */
 static enum destination
 decide(struct worker *w, const struct guest *from, uint64_t key, uint16_t owner, struct guest **to,
@@ -62,8 +63,8 @@ decide(struct worker *w, const struct guest *from, uint64_t key, uint16_t owner,
 }
 
 /*
- * Send a frame to the NIC. vlan is what a frame without a VLAN gets, and with --vm2vm 2 a frame with
- * one too: it decides where the NIC's switch puts the frame. A priority tag names no VLAN.
+ * Send a frame to the NIC. vlan is what a frame without a VLAN gets, and with --vm2vm 2 a frame
+ * with one too: it decides where the NIC's switch puts the frame. A priority tag names no VLAN.
  */
 static void
 send_to_uplink(struct worker *w, uint16_t vlan, struct rte_mbuf *m)
@@ -136,8 +137,8 @@ drop_run(struct worker *w, const struct guest *from, struct burst *b, const stru
 }
 
 /*
- * Broadcast and multicast, to every other guest, with a MAC address or without, and to the NIC: the copy that the
- * sender's counters follow.
+ * Broadcast and multicast, to every other guest, with a MAC address or without, and to the NIC: the
+ * copy that the sender's counters follow.
  */
 static uint16_t
 flood_run(struct worker *w, struct guest *from, struct burst *b, struct run run)
@@ -166,7 +167,10 @@ flood_run(struct worker *w, struct guest *from, struct burst *b, struct run run)
 	return (uint16_t)(run.end - run.first);
 }
 
-/* Flood a frame that is an mbuf. Each guest gets a copy, as software may have to finish it for some. */
+/*
+ * Flood a frame that is an mbuf. Each guest gets a copy, as software may have to finish it for
+ * some.
+ */
 static void
 flood_mbuf(struct worker *w, struct guest *from, struct rte_mbuf *m)
 {
@@ -225,8 +229,14 @@ forward_mbuf(struct worker *w, struct guest *from, struct rte_mbuf *m)
 	}
 }
 
-/* A frame that somebody has to finish becomes an mbuf. Returns whether it is done with. */
-static bool
+/* What became of a run of frames. */
+enum progress {
+	RUN_DONE,
+	RUN_WAITS, /* what is left of it waits in the virtqueue, and so does all after it */
+};
+
+/* A frame that somebody has to finish becomes an mbuf. */
+static enum progress
 forward_unfinished(struct worker *w, struct guest *from, struct burst *b, uint16_t i)
 {
 	uint16_t owner = fdb_lookup(w->sw->guests->fdb, b->key[i] & ~KEY_UNFINISHED);
@@ -235,7 +245,7 @@ forward_unfinished(struct worker *w, struct guest *from, struct burst *b, uint16
 
 	if ((to != NULL && to != from && !output_has_room(w, to)) ||
 			(to == NULL && output_holds_floods(w)))
-		return false;
+		return RUN_WAITS;
 	m = burst_copy(b, i, w->sw->pool, UINT32_MAX);
 	if (m == NULL)
 		w->counters.guest[from->id].tx_drop[TX_DROP_NO_MBUF]++;
@@ -243,21 +253,23 @@ forward_unfinished(struct worker *w, struct guest *from, struct burst *b, uint16
 		drop_from_guest(w, from->id, TX_DROP_OFFLOAD, m);
 	else
 		forward_mbuf(w, from, m);
-	return true;
+	return RUN_DONE;
 }
 
-/* The run of frame i. Returns how many frames are done with; *wait: the next one is to wait. */
-static uint16_t
-forward_run(struct worker *w, struct guest *from, struct burst *b, uint16_t i, bool *wait)
+/* The run of frame *i, which becomes the first frame that is not done with. */
+static enum progress
+forward_run(struct worker *w, struct guest *from, struct burst *b, uint16_t *i)
 {
-	uint16_t vlan, owner = find_owner(w->sw->guests->fdb, b, i), done;
-	struct run run = { .first = i, .end = BURST_VIEWS, .key = b->key[i], .mask = UINT64_MAX,
+	uint16_t vlan, owner = find_owner(w->sw->guests->fdb, b, *i), done;
+	struct run run = { .first = *i, .end = BURST_VIEWS, .key = b->key[*i], .mask = UINT64_MAX,
 		.sender = from->id, .vring = RINGS_MAX };
 	struct guest *to;
 
 	if (unlikely(run.key & KEY_UNFINISHED)) {
-		*wait = !forward_unfinished(w, from, b, i);
-		return !*wait;
+		if (forward_unfinished(w, from, b, *i) == RUN_WAITS)
+			return RUN_WAITS;
+		++*i;
+		return RUN_DONE;
 	}
 	switch (decide(w, from, run.key, owner, &to, &vlan)) {
 	case TO_GUEST:
@@ -267,7 +279,7 @@ forward_run(struct worker *w, struct guest *from, struct burst *b, uint16_t i, b
 		done = run_to_uplink(w, from, vlan, b, &run);
 		break;
 	case TO_ALL:
-		run.end = i;
+		run.end = *i;
 		done = flood_run(w, from, b, run);
 		break;
 	case TO_SENDER:
@@ -278,8 +290,8 @@ forward_run(struct worker *w, struct guest *from, struct burst *b, uint16_t i, b
 		break;
 	}
 	run.end = BURST_VIEWS;
-	*wait = in_run(b, (uint16_t)(i + done), &run);
-	return done;
+	*i = (uint16_t)(*i + done);
+	return in_run(b, *i, &run) ? RUN_WAITS : RUN_DONE;
 }
 
 /* Count a frame that was dropped because of its source. Returns that it is done with. */
@@ -296,8 +308,8 @@ drop_source(struct worker *w, const struct guest *g, int error)
 uint16_t
 forward_from_guest(struct worker *w, struct guest *from, struct burst *b)
 {
+	enum progress progress = RUN_DONE;
 	uint16_t i = 0;
-	bool wait = false;
 	int ret;
 
 	if (unlikely(guest_must_learn(from))) {
@@ -308,8 +320,8 @@ forward_from_guest(struct worker *w, struct guest *from, struct burst *b)
 		if (ret < 0)
 			return ret == -EINPROGRESS ? 0 : drop_source(w, from, ret);
 	}
-	while (i < b->n && !wait) {
-		i = (uint16_t)(i + forward_run(w, from, b, i, &wait));
+	while (i < b->n && progress == RUN_DONE) {
+		progress = forward_run(w, from, b, &i);
 		gather(b, (uint16_t)(i + GATHER_AHEAD));
 	}
 	return i;
@@ -364,7 +376,10 @@ set_tag(const struct worker *w, struct rte_mbuf **m)
 	return vlan_insert(m, (*m)->vlan_tci, false);
 }
 
-/* Whom a frame from the NIC is for, after it was made ready; NULL: it is for nobody, and was counted. */
+/*
+ * Whom a frame from the NIC is for, after it was made ready; NULL: it is for nobody, and was
+ * counted.
+ */
 static struct guest *
 accept_from_uplink(struct worker *w, struct rte_mbuf **m, uint16_t pool_guest)
 {

@@ -4,8 +4,8 @@
 
 /**
  * @file
- * Where a burst goes: one decision for each run of frames with the same destination. All functions are
- * a worker's.
+ * Where a burst goes: one decision for each run of frames with the same destination. All functions
+ * are a worker's.
  */
 
 #include "switch/burst.h"
@@ -40,6 +40,7 @@ void forward_mbuf(struct worker *w, struct guest *from, struct rte_mbuf *m);
  * @param frames the frames
  * @param n how many, at most BURST_MAX
  */
-void forward_from_uplink(struct worker *w, uint16_t pool_guest, struct rte_mbuf **frames, uint16_t n);
+void forward_from_uplink(struct worker *w, uint16_t pool_guest, struct rte_mbuf **frames,
+	uint16_t n);
 
 #endif /* SWITCH_FORWARD_H */

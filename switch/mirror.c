@@ -25,9 +25,8 @@ mirror_open(struct mirror *mirror, const struct config *cfg)
 		return 0;
 	mirror->port = (uint16_t)__builtin_ctzll(cfg->mirror_mask);
 	if (!rte_eth_dev_is_valid_port(mirror->port)) {
-		fprintf(stderr, "vhost-switch: --mirror-port selects port %u, which does not exist: "
-			"EAL found %u\n", mirror->port,
-			rte_eth_dev_count_avail());
+		fprintf(stderr, "vhost-switch: --mirror-port selects port %u, which does not "
+			"exist: EAL found %u\n", mirror->port, rte_eth_dev_count_avail());
 		return -ENODEV;
 	}
 	mirror->nb_rxd = RXD;
@@ -86,8 +85,8 @@ mirror_start(struct mirror *mirror, struct rte_mempool *pool)
 		return ret;
 	}
 	port_buffers_started(&mirror->buffers);
-	RTE_LOG(INFO, UPLINK, "mirror port %u (%s): copies up to %u bytes of a frame\n", mirror->port,
-		info.driver_name, mirror->longest);
+	RTE_LOG(INFO, UPLINK, "mirror port %u (%s): copies up to %u bytes of a frame\n",
+		mirror->port, info.driver_name, mirror->longest);
 	port_link_open(&mirror->link, "mirror port", mirror->port);
 	if (mirror->link.skips_frames)
 		mirror->link.frame_min = 0; /* a capture shows frames as they are */
@@ -118,7 +117,10 @@ mirror_close(struct mirror *mirror)
 	return kept;
 }
 
-/* Send copies, each for itself: one that the driver does not accept is freed. Returns how many left. */
+/*
+ * Send copies, each for itself: one that the driver does not accept is freed. Returns how many
+ * left.
+ */
 static uint16_t
 send_copies(struct mirror *mirror, struct rte_mbuf **copy, uint16_t n)
 {

@@ -10,8 +10,8 @@
  * net_pcap that writes a file. Frames leave by it and none come in. Which guest is mirrored is
  * said while the switch runs, by telemetry (guests_mirror()).
  *
- * A frame is copied as the guest gave it, when it is done with, or as the guest took it; one that it did
- * not take is not there.
+ * A frame is copied as the guest gave it, when it is done with, or as the guest took it; one that
+ * it did not take is not there.
  *
  * All workers share one transmit queue under a lock: who watches has the time.
  */

@@ -29,7 +29,8 @@ complement(uint16_t sum, bool udp)
 static uint32_t
 field_offset(bool udp)
 {
-	return udp ? offsetof(struct rte_udp_hdr, dgram_cksum) : offsetof(struct rte_tcp_hdr, cksum);
+	return udp ? offsetof(struct rte_udp_hdr, dgram_cksum)
+		   : offsetof(struct rte_tcp_hdr, cksum);
 }
 
 /*
@@ -194,8 +195,9 @@ offload_finish_checksum(struct rte_mbuf *m)
 		return -EINVAL;
 	/* The pseudo-header is summed up again: some senders leave something else in the field. */
 	*field = 0;
-	sum = checksum_sum(m, l4_off, UINT32_MAX) + (m->ol_flags & RTE_MBUF_F_TX_IPV4 ? rte_ipv4_phdr_cksum(ip, 0)
-								      : rte_ipv6_phdr_cksum(ip, 0));
+	sum = checksum_sum(m, l4_off, UINT32_MAX);
+	sum += m->ol_flags & RTE_MBUF_F_TX_IPV4 ? rte_ipv4_phdr_cksum(ip, 0)
+						: rte_ipv6_phdr_cksum(ip, 0);
 	*field = complement(checksum_fold(sum), udp);
 	m->ol_flags &= ~(OFFLOAD_FLAGS | RTE_MBUF_F_TX_IP_CKSUM);
 	return 0;
@@ -261,7 +263,8 @@ copy_segment(const struct rte_mbuf *m, uint32_t headers, struct cursor *c, uint3
 static void
 edit_headers(const struct rte_mbuf *m, struct rte_mbuf *segment, uint32_t off, bool last)
 {
-	struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(segment, struct rte_ipv4_hdr *, m->l2_len);
+	struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(segment, struct rte_ipv4_hdr *,
+		m->l2_len);
 	struct rte_tcp_hdr *tcp = rte_pktmbuf_mtod_offset(segment, struct rte_tcp_hdr *,
 		m->l2_len + m->l3_len);
 
@@ -300,7 +303,8 @@ offload_segment(const struct rte_mbuf *m, struct rte_mempool *pool, struct rte_m
 
 	if (m->tso_segsz < OFFLOAD_MSS_MIN)
 		return -EINVAL;
-	for (c.off += off; c.at->next != NULL && c.off >= rte_pktmbuf_data_len(c.at); c.at = c.at->next)
+	c.off += off;
+	for (; c.at->next != NULL && c.off >= rte_pktmbuf_data_len(c.at); c.at = c.at->next)
 		c.off -= rte_pktmbuf_data_len(c.at);
 	do {
 		uint32_t len = RTE_MIN(payload - off, (uint32_t)m->tso_segsz);

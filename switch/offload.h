@@ -6,14 +6,14 @@
  * @file
  * Frames that a guest left unfinished: partial checksums and unsegmented TCP.
  *
- * A guest that negotiated VIRTIO_NET_F_CSUM may send frames whose TCP or UDP checksum is yet to
- * be filled in, and with HOST_TSO4 TCP frames of up to 64 KiB. Their virtio-net headers say so.
+ * A guest that negotiated VIRTIO_NET_F_CSUM may send frames whose TCP or UDP checksum is yet to be
+ * filled in, and with HOST_TSO4 TCP frames of up to 64 KiB. Their virtio-net headers say so.
  * offload_read_header() turns that into the transmit flags that NICs understand, and
- * offload_write_header() turns those into the header that a guest understands. Where the frame goes decides who finishes it: a NIC or a guest that said it
- * can, or else this program, in software. A frame that nobody finishes is one that the
- * receiver throws away: ping would work, and TCP stall. A checksum after extension headers of IPv6
- * or options of IPv4 is finished at once, wherever the frame goes: NICs' drivers
- * know the fixed header alone.
+ * offload_write_header() turns those into the header that a guest understands. Where the frame goes
+ * decides who finishes it: a NIC or a guest that said it can, or else this program, in software. A
+ * frame that nobody finishes is one that the receiver throws away: ping would work, and TCP stall.
+ * A checksum after extension headers of IPv6 or options of IPv4 is finished at once, wherever the
+ * frame goes: NICs' drivers know the fixed header alone.
  *
  * Worker functions.
  */
@@ -60,8 +60,8 @@ _Static_assert((RTE_MBUF_F_RX_L4_CKSUM_MASK & RTE_MBUF_F_RX_L4_CKSUM_NONE) ==
 int offload_accept(struct rte_mbuf *m);
 
 /**
- * Read what a guest asks for. A checksum of a protocol that is neither TCP nor UDP is finished at once, by
- * the rule of the header (VIRTIO 1.1, 5.1.6.2).
+ * Read what a guest asks for. A checksum of a protocol that is neither TCP nor UDP is finished at
+ * once, by the rule of the header (VIRTIO 1.1, 5.1.6.2).
  *
  * @param m the frame, without flags
  * @param header its virtio-net header
@@ -70,7 +70,8 @@ int offload_accept(struct rte_mbuf *m);
 int offload_read_header(struct rte_mbuf *m, const struct virtio_net_hdr *header);
 
 /**
- * Write what is left to do for a guest that can do it. The checksum field becomes what the guest expects.
+ * Write what is left to do for a guest that can do it. The checksum field becomes what the guest
+ * expects.
  *
  * @param m a frame with OFFLOAD_FLAGS, held by the caller alone
  * @param[out] header the virtio-net header

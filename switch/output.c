@@ -47,8 +47,8 @@ sender_of(const struct burst *b, const struct run *run, uint16_t i)
 
 /* Count frames of a run that a guest took. */
 static inline void
-count_delivered(struct worker *w, const struct guest *to, const struct burst *b, const struct run *run,
-	uint16_t first, uint16_t n)
+count_delivered(struct worker *w, const struct guest *to, const struct burst *b,
+	const struct run *run, uint16_t first, uint16_t n)
 {
 	uint16_t i;
 
@@ -102,8 +102,8 @@ stops_all(const struct guest *to, enum vring_status status)
 }
 
 /*
- * Deliver frames of a run, or drop those that are not to wait. Returns how many are done with, from the first
- * on.
+ * Deliver frames of a run, or drop those that are not to wait. Returns how many are done with, from
+ * the first on.
  */
 static uint16_t
 send_run(struct worker *w, struct guest *to, struct burst *b, const struct run *run)
@@ -217,8 +217,8 @@ output_run(struct worker *w, struct guest *to, struct burst *b, const struct run
 }
 
 /*
- * Offer at most BURST_VIEWS mbufs, that the guest can finish, to a virtqueue of it. Those that are done with
- * are freed; returns how many these are, from the first on.
+ * Offer at most BURST_VIEWS mbufs, that the guest can finish, to a virtqueue of it. Those that are
+ * done with are freed; returns how many these are, from the first on.
  */
 static uint16_t
 send_mbufs(struct worker *w, struct guest *to, struct rte_mbuf **frames, uint16_t n, uint16_t vring)
@@ -241,8 +241,8 @@ send_mbufs(struct worker *w, struct guest *to, struct rte_mbuf **frames, uint16_
 }
 
 /*
- * The same, each to the virtqueue of its flow. A virtqueue that is full does not stop the others. What stays is
- * moved to the front, in order within each flow; returns how many these are.
+ * The same, each to the virtqueue of its flow. A virtqueue that is full does not stop the others.
+ * What stays is moved to the front, in order within each flow; returns how many these are.
  */
 static uint16_t
 send_by_flow(struct worker *w, struct guest *to, struct rte_mbuf **frames, uint16_t n)
@@ -287,7 +287,8 @@ send_finished(struct worker *w, struct guest *to, struct rte_mbuf **frames, uint
 }
 
 static void
-drop_mbuf(struct worker *w, const struct guest *to, struct rte_mbuf *m, enum rx_drop rx, enum tx_drop tx)
+drop_mbuf(struct worker *w, const struct guest *to, struct rte_mbuf *m, enum rx_drop rx,
+	enum tx_drop tx)
 {
 	count_dropped(w, to, m->port, rx, tx);
 	rte_pktmbuf_free(m);
@@ -304,8 +305,8 @@ drop_unfinished(struct worker *w, const struct guest *to, struct rte_mbuf *m, in
 
 /*
  * Send a frame of unsegmented TCP in segments. It is counted as one frame, when all of it has been
- * taken. Returns whether it is done with; if not, the guest has no buffers or *budget, in segments, is
- * used up.
+ * taken. Returns whether it is done with; if not, the guest has no buffers or *budget, in segments,
+ * is used up.
  */
 static bool
 send_segments(struct worker *w, struct guest *to, struct rte_mbuf *m, uint16_t *budget)
@@ -356,7 +357,8 @@ finish_checksums(struct worker *w, struct batch *batch)
 	for (i = 0; i < batch->n; i++) {
 		struct rte_mbuf *m = batch->frame[i];
 
-		if (!(m->ol_flags & RTE_MBUF_F_TX_TCP_SEG) && offload_exceeds(m, d->csum, d->tso4)) {
+		if (!(m->ol_flags & RTE_MBUF_F_TX_TCP_SEG) &&
+				offload_exceeds(m, d->csum, d->tso4)) {
 			ret = offload_finish_checksum(m);
 			if (ret < 0) {
 				drop_unfinished(w, batch->guest, m, ret);
@@ -393,7 +395,8 @@ flush_guest(struct worker *w, struct batch *batch)
 	while (i < batch->n) {
 		n = count_finished(batch, i);
 		left = send_finished(w, to, &batch->frame[i], n);
-		memmove(&batch->frame[i + n - left], &batch->frame[i], left * sizeof(batch->frame[0]));
+		memmove(&batch->frame[i + n - left], &batch->frame[i],
+			left * sizeof(batch->frame[0]));
 		i = (uint16_t)(i + n - left);
 		if (left > 0)
 			break;
@@ -459,8 +462,9 @@ drop_orphans(struct worker *w, struct batch *batch)
 }
 
 /*
- * A guest that leaves is not to be found in one round of each worker at least, between the two grace
- * periods of leave_locked(); after that its id may be another's, for whom what it sent does not count.
+ * A guest that leaves is not to be found in one round of each worker at least, between the two
+ * grace periods of leave_locked(); after that its id may be another's, for whom what it sent does
+ * not count.
  */
 static void
 forget_senders(const struct worker *w, struct batch *batch)

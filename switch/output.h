@@ -6,11 +6,11 @@
  * @file
  * Frames to guests. All functions are a worker's.
  *
- * A frame is copied from where it lies into the guest's buffer at once (deliver.h). If the guest has none,
- * a frame of another guest waits in its sender's virtqueue. Frames that have no such place are deferred as
- * mbufs: from the NIC, flooded, and those that software has to finish. While there are
- * deferred frames for a guest, others join them, so that the order of each flow is kept. Batches of
- * deferred frames are offered again in each round, for as long as retry.h says.
+ * A frame is copied from where it lies into the guest's buffer at once (deliver.h). If the guest
+ * has none, a frame of another guest waits in its sender's virtqueue. Frames that have no such
+ * place are deferred as mbufs: from the NIC, flooded, and those that software has to finish. While
+ * there are deferred frames for a guest, others join them, so that the order of each flow is kept.
+ * Batches of deferred frames are offered again in each round, for as long as retry.h says.
  */
 
 #include "switch/burst.h"
@@ -27,8 +27,8 @@ struct worker;
 #define DEFERRED_MAX (BUFFERED_MAX / 2)
 
 /**
- * Frames that may wait for a guest while a message changes it. A burst of eight senders: they come from
- * the uplink and by floods too, whose senders are not made to wait.
+ * Frames that may wait for a guest while a message changes it. A burst of eight senders: they come
+ * from the uplink and by floods too, whose senders are not made to wait.
  */
 #define BATCH_MAX (8 * BURST_MAX)
 
@@ -53,7 +53,8 @@ struct batch {
  * @param to the guest
  * @param b the burst; mbufs of it that are deferred become NULL
  * @param run frames of it
- * @return how many are done with: delivered, deferred or dropped, and counted. The others must wait in
+ * @return how many are done with: delivered, deferred or dropped, and counted. The others must wait
+ *   in
  *   their virtqueue; of mbufs and of a flood there are none
  */
 uint16_t output_run(struct worker *w, struct guest *to, struct burst *b, const struct run *run);
@@ -61,7 +62,10 @@ uint16_t output_run(struct worker *w, struct guest *to, struct burst *b, const s
 /** Whether a frame that has to become an mbuf may do so now, or is to wait in its virtqueue. */
 bool output_has_room(struct worker *w, struct guest *to);
 
-/** Whether a flood is to wait in its virtqueue, since too much waits for a guest that is being changed. */
+/**
+ * Whether a flood is to wait in its virtqueue, since too much waits for a guest that is being
+ * changed.
+ */
 bool output_holds_floods(const struct worker *w);
 
 /** Put a frame into a guest's batch. It is used up. */

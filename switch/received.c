@@ -46,7 +46,9 @@ pseudo_sum(const void *addresses, uint32_t size, uint8_t protocol, uint32_t len)
 		rte_cpu_to_be_16((uint16_t)len);
 }
 
-/* Returns 0, -EBADMSG when the packet's end is missing, -ENOENT when there is nothing to be done. */
+/*
+ * Returns 0, -EBADMSG when the packet's end is missing, -ENOENT when there is nothing to be done.
+ */
 static int
 find_in_ipv4(const struct rte_mbuf *m, uint32_t off, struct place *at)
 {

@@ -4,12 +4,13 @@
 
 /**
  * @file
- * How long frames wait for a receiver that has no buffer (--rx-retry), or that a message is changing.
+ * How long frames wait for a receiver that has no buffer (--rx-retry), or that a message is
+ * changing.
  *
- * A worker has one of these for each guest. Whoever has frames for the guest, in a sender's virtqueue or
- * deferred in mbufs, tries again in each round and adds up the time. So that a slow receiver does not slow
- * down all that its senders do, that time ends only when the guest has taken a burst; when it is up,
- * nobody waits for the guest before it has. All functions are a worker's.
+ * A worker has one of these for each guest. Whoever has frames for the guest, in a sender's
+ * virtqueue or deferred in mbufs, tries again in each round and adds up the time. So that a slow
+ * receiver does not slow down all that its senders do, that time ends only when the guest has taken
+ * a burst; when it is up, nobody waits for the guest before it has. All functions are a worker's.
  */
 
 #include <stdbool.h>
@@ -21,9 +22,9 @@
 #include "main.h"
 
 /**
- * How long frames wait for a guest while a message changes it, from the first message until there is a
- * receive virtqueue again: that takes microseconds, unless a front end does not bring it back. Not less
- * than what --rx-retry gives a full virtqueue.
+ * How long frames wait for a guest while a message changes it, from the first message until there
+ * is a receive virtqueue again: that takes microseconds, unless a front end does not bring it back.
+ * Not less than what --rx-retry gives a full virtqueue.
  */
 #define PAUSE_MAX_MS 100
 
@@ -31,12 +32,12 @@
 #define PAUSES_MAX 5
 
 struct retry {
-	uint64_t wait_start;	/**< TSC when frames were last found to wait; 0: none do */
+	uint64_t wait_start;	/**< TSC when frames were last found to wait, 0: none do */
 	uint64_t round;		/**< of the worker, then */
-	uint64_t time_waited;	/**< TSC cycles that frames have time_waited for a full virtqueue */
+	uint64_t time_waited;	/**< TSC cycles that frames have waited for a full virtqueue */
 	uint64_t time_waited_paused; /**< and while messages changed the guest */
 	uint64_t time_waited_change; /**< of that, for the last change */
-	unsigned int changes;	/**< of the guest, when frames last time_waited for that */
+	unsigned int changes;	/**< of the guest, when frames last waited for one */
 	uint16_t taken;		/**< frames that the guest took since then */
 	bool for_pause;		/**< wait_start is of a change */
 	bool exhausted;		/**< the time is up: do not wait */
@@ -56,7 +57,9 @@ retry_is_paused(const struct retry *r)
 	return r->wait_start != 0 && r->for_pause;
 }
 
-/** The time since frames of the same kind were found to wait in the round before; they do so now. */
+/**
+ * The time since frames of the same kind were found to wait in the round before; they do so now.
+ */
 static inline uint64_t
 retry_elapsed(struct retry *r, uint64_t round, bool for_pause)
 {
@@ -73,7 +76,7 @@ retry_elapsed(struct retry *r, uint64_t round, bool for_pause)
 /**
  * The guest has no buffer.
  *
- * @param r what was time_waited for it so far
+ * @param r how long frames have waited for it so far
  * @param round number of the worker's round
  * @param timeout in TSC cycles
  * @return whether to wait
@@ -93,7 +96,7 @@ retry_full(struct retry *r, uint64_t round, uint64_t timeout)
 /**
  * A message is changing the guest. It has a time of its own, for each change, and for all of them.
  *
- * @param r what was time_waited for it so far
+ * @param r how long frames have waited for it so far
  * @param round number of the worker's round
  * @param changes how often the guest was changed
  * @param timeout in TSC cycles

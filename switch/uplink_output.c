@@ -24,33 +24,33 @@ queue_of(const struct worker *w, const struct rte_mbuf *m)
 	return uplink_tx_queue(w->sw->uplink, w->index, m->port, vlan_priority(m));
 }
 
-/*
- * Hand frames of one queue to the NIC. Returns how many it took, from the first on; when it stopped at a frame
- * whose offloads it cannot do, *misfit is set, else its queue is full.
- */
-static uint16_t
-transmit(struct worker *w, uint16_t queue, struct rte_mbuf **frames, uint16_t n, bool *misfit)
+/* What stopped the NIC's driver. */
+enum transmit_stop {
+	TRANSMIT_ALL,	 /* nothing: it took all frames */
+	TRANSMIT_FULL,	 /* a full queue, as far as it tells */
+	TRANSMIT_MISFIT, /* a frame whose offloads it cannot do */
+};
+
+/* Hand frames of one queue to the NIC. *sent: how many it took, from the first on. */
+static enum transmit_stop
+transmit(struct worker *w, uint16_t queue, struct rte_mbuf **frames, uint16_t n, uint16_t *sent)
 {
 	struct uplink *up = w->sw->uplink;
-	uint16_t sent = 0, ready = n, now;
+	uint16_t ready = n, now;
 
-	*misfit = false;
-	while (sent < n) {
+	for (*sent = 0; *sent < n; ready = (uint16_t)(n - *sent)) {
 		/* Fills in pseudo-header checksums and the like where offloads are in use. */
 		if (w->sw->cfg->tx_csum)
-			ready = rte_eth_tx_prepare(up->port, queue, frames + sent,
-				(uint16_t)(n - sent));
-		if (ready == 0) {
-			*misfit = true;
-			break;
-		}
-		now = uplink_transmit(up, queue, frames + sent, ready);
-		sent = (uint16_t)(sent + now);
+			ready = rte_eth_tx_prepare(up->port, queue, frames + *sent,
+				(uint16_t)(n - *sent));
+		if (ready == 0)
+			return TRANSMIT_MISFIT;
+		now = uplink_transmit(up, queue, frames + *sent, ready);
+		*sent = (uint16_t)(*sent + now);
 		if (now < ready)
-			break;
-		ready = (uint16_t)(n - sent);
+			return TRANSMIT_FULL;
 	}
-	return sent;
+	return TRANSMIT_ALL;
 }
 
 static void
@@ -75,14 +75,21 @@ count_transmitted(struct worker *w, const uint16_t *sender, uint16_t n)
 }
 
 /*
- * Why the driver has not taken a frame: its queue was full, if it has one, or when it has taken others
- * after it, the frame itself.
+ * Why the driver has not taken a frame: its queue was full, if it has one, or when it has taken
+ * others after it, the frame itself.
  */
 static enum tx_drop
 why_untaken(const struct worker *w, bool was_full)
 {
 	return was_full && w->sw->uplink->link.has_queue ? TX_DROP_UPLINK_FULL
 							 : TX_DROP_UPLINK_REFUSED;
+}
+
+/* Why a frame that the driver stopped at was dropped. */
+static enum tx_drop
+why_stopped(const struct worker *w, enum transmit_stop stop)
+{
+	return stop == TRANSMIT_MISFIT ? TX_DROP_OFFLOAD : why_untaken(w, true);
 }
 
 /* Segments: the last may be short, and the driver may want them in one piece. */
@@ -100,15 +107,15 @@ fit_segments(struct worker *w, struct rte_mbuf **frames, uint16_t n)
 }
 
 /*
- * A frame of unsegmented TCP that the NIC cannot segment. It is counted as one frame, when all of it
- * has been taken.
+ * A frame of unsegmented TCP that the NIC cannot segment. It is counted as one frame, when all of
+ * it has been taken.
  */
 static void
 transmit_segments(struct worker *w, uint16_t queue, struct rte_mbuf *m)
 {
 	struct rte_mbuf *out[BURST_MAX];
+	enum transmit_stop stop;
 	uint16_t sent;
-	bool misfit;
 	int n;
 
 	do {
@@ -122,10 +129,10 @@ transmit_segments(struct worker *w, uint16_t queue, struct rte_mbuf *m)
 			drop_from_uplink(w, m, TX_DROP_UPLINK_TOO_LONG);
 			return;
 		}
-		sent = transmit(w, queue, out, (uint16_t)n, &misfit);
+		stop = transmit(w, queue, out, (uint16_t)n, &sent);
 		rte_pktmbuf_free_bulk(out + sent, (unsigned int)(n - sent));
-		if (sent < n) {
-			drop_from_uplink(w, m, misfit ? TX_DROP_OFFLOAD : why_untaken(w, true));
+		if (stop != TRANSMIT_ALL) {
+			drop_from_uplink(w, m, why_stopped(w, stop));
 			return;
 		}
 	} while (!offload_advance(m, sent));
@@ -137,17 +144,22 @@ transmit_segments(struct worker *w, uint16_t queue, struct rte_mbuf *m)
 static void
 transmit_unfinished(struct worker *w, struct rte_mbuf *m)
 {
-	uint16_t queue = queue_of(w, m), sender = m->port;
-	bool misfit;
+	uint16_t queue = queue_of(w, m), sender = m->port, sent;
+	enum transmit_stop stop;
 
-	if (m->ol_flags & RTE_MBUF_F_TX_TCP_SEG)
+	if (m->ol_flags & RTE_MBUF_F_TX_TCP_SEG) {
 		transmit_segments(w, queue, m);
-	else if (offload_finish_checksum(m) < 0)
+		return;
+	}
+	if (offload_finish_checksum(m) < 0) {
 		drop_from_uplink(w, m, TX_DROP_OFFLOAD);
-	else if (transmit(w, queue, &m, 1, &misfit) == 0)
-		drop_from_uplink(w, m, misfit ? TX_DROP_OFFLOAD : why_untaken(w, true));
-	else
+		return;
+	}
+	stop = transmit(w, queue, &m, 1, &sent);
+	if (stop == TRANSMIT_ALL)
 		count_transmitted(w, &sender, 1);
+	else
+		drop_from_uplink(w, m, why_stopped(w, stop));
 }
 
 static void
@@ -160,38 +172,39 @@ drop_untaken(struct worker *w, struct rte_mbuf **frames, uint16_t n, bool was_fu
 }
 
 /*
- * Frames that leave by one queue. One that the driver stops at must not cost those after it: they are
- * offered by themselves, unless the queue of a card is full.
+ * Frames that leave by one queue. One that the driver stops at must not cost those after it: they
+ * are offered by themselves, unless the queue of a card is full.
  */
 static void
 transmit_run(struct worker *w, uint16_t queue, struct rte_mbuf **frames, uint16_t n)
 {
 	uint16_t sender[BURST_MAX];
 	uint16_t i, done = 0, untaken = 0, sent;
-	bool misfit;
+	enum transmit_stop stop;
 
 	for (i = 0; i < n; i++)
 		sender[i] = frames[i]->port; /* the NIC's own once it took them */
 	while (done < n) {
-		sent = transmit(w, queue, frames + done, (uint16_t)(n - done), &misfit);
+		stop = transmit(w, queue, frames + done, (uint16_t)(n - done), &sent);
 		count_transmitted(w, &sender[done], sent);
-		if (unlikely(untaken > 0) && (sent > 0 || misfit)) {
+		if (unlikely(untaken > 0) && (sent > 0 || stop == TRANSMIT_MISFIT)) {
 			drop_untaken(w, frames + done - untaken, untaken, sent == 0);
 			untaken = 0;
 		}
 		done = (uint16_t)(done + sent);
-		if (likely(done == n))
+		if (likely(stop == TRANSMIT_ALL))
 			break;
 		/*
-		 * One guest's odd frame must not cost the others theirs. It may be one whose MSS the NIC
-		 * has no use for, or that has more segments than a driver makes (it says no more than
-		 * that it took none).
+		 * One guest's odd frame must not cost the others theirs. It may be one whose MSS
+		 * the NIC has no use for, or that has more segments than a driver makes (it says no
+		 * more than that it took none).
 		 */
-		if (frames[done]->ol_flags & (misfit ? OFFLOAD_FLAGS : RTE_MBUF_F_TX_TCP_SEG)) {
+		if (frames[done]->ol_flags &
+				(stop == TRANSMIT_MISFIT ? OFFLOAD_FLAGS : RTE_MBUF_F_TX_TCP_SEG)) {
 			drop_untaken(w, frames + done - untaken, untaken, true);
 			untaken = 0;
 			transmit_unfinished(w, frames[done++]);
-		} else if (misfit) {
+		} else if (stop == TRANSMIT_MISFIT) {
 			drop_from_uplink(w, frames[done++], TX_DROP_OFFLOAD);
 		} else {
 			sent = w->sw->uplink->link.skips_frames ? 1 : (uint16_t)(n - done);

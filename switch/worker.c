@@ -22,8 +22,8 @@ flush_early(struct worker *w, uint16_t n)
 }
 
 /*
- * Send a RARP request for a guest that has moved here, so that switches on the way learn where it is. It counts
- * as a frame of the guest.
+ * Send a RARP request for a guest that has moved here, so that switches on the way learn where it
+ * is. It counts as a frame of the guest.
  */
 static void
 announce(struct worker *w, struct guest *g, uint64_t key)
@@ -48,7 +48,10 @@ announce(struct worker *w, struct guest *g, uint64_t key)
 	forward_mbuf(w, g, m);
 }
 
-/* The first frame of a virtqueue is not good: it is dropped, or its guest is disabled. Returns frames done. */
+/*
+ * The first frame of a virtqueue is not good: it is dropped, or its guest is disabled. Returns
+ * frames done.
+ */
 static uint16_t
 drop_first(struct worker *w, struct guest *g, enum vring_status status)
 {

@@ -6,18 +6,19 @@
  * @file
  * A worker: the loop that moves frames, one on each worker lcore.
  *
- * A round of the loop takes one burst from every transmit virtqueue of the worker's guests and from its
- * receive queues of the uplink. For each burst it is decided at once where its frames go (forward.c), and
- * they are copied there (deliver.c). Frames that become mbufs, for the uplink and where a copy has to wait, go
- * into output batches, one for each destination (output.c, uplink_output.c). A batch leaves when it is full,
- * and whatever waits leaves at the end of the round: no timer, and a lone frame does not wait for company.
- * After a short burst batches leave at once: the virtqueue is empty then, so there is time, and under load
- * bursts are full. At the end of a round the worker reports a quiescent state. It uses no guest after
- * that point that it has not looked up again.
+ * A round of the loop takes one burst from every transmit virtqueue of the worker's guests and from
+ * its receive queues of the uplink. For each burst it is decided at once where its frames go
+ * (forward.c), and they are copied there (deliver.c). Frames that become mbufs, for the uplink and
+ * where a copy has to wait, go into output batches, one for each destination (output.c,
+ * uplink_output.c). A batch leaves when it is full, and whatever waits leaves at the end of the
+ * round: no timer, and a lone frame does not wait for company. After a short burst batches leave at
+ * once: the virtqueue is empty then, so there is time, and under load bursts are full. At the end
+ * of a round the worker reports a quiescent state. It uses no guest after that point that it has
+ * not looked up again.
  *
- * A full receive virtqueue is the one reason for a frame to wait. The worker does not stand still for it:
- * it goes on with its rounds and offers the frame again in each, until the time of all retries has
- * passed (retry.h).
+ * A full receive virtqueue is the one reason for a frame to wait. The worker does not stand still
+ * for it: it goes on with its rounds and offers the frame again in each, until the time of all
+ * retries has passed (retry.h).
  *
  * The rejected alternative is the drain timer of older vhost switches: batches kept across rounds
  * save a few calls under light load, and cost 50 us for a lone frame, a clock read a round, and

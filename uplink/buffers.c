@@ -9,8 +9,9 @@
 #include "uplink/buffers.h"
 
 /*
- * net_af_xdp: XSK_RING_PROD__DEFAULT_NUM_DESCS in the fill ring, whatever the receive ring's length,
- * and XSK_RING_CONS__DEFAULT_NUM_DESCS in the completion ring beside the transmit ring (libxdp).
+ * net_af_xdp: XSK_RING_PROD__DEFAULT_NUM_DESCS in the fill ring, whatever the receive ring's
+ * length, and XSK_RING_CONS__DEFAULT_NUM_DESCS in the completion ring beside the transmit ring
+ * (libxdp).
  */
 #define XDP_FILL 2048
 #define XDP_COMPLETION 2048

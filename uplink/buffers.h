@@ -26,7 +26,7 @@ struct port_buffers {
 	uint16_t port;
 	uint16_t nb_txq;
 	bool started;
-	uint32_t held; /**< mbufs that the driver took at start: as long as it runs it has as many */
+	uint32_t held; /**< mbufs that the driver took at start, and has while it runs */
 };
 
 /**

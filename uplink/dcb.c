@@ -38,8 +38,8 @@ plan_dcb(struct uplink *up, const struct config *cfg, struct uplink_plan *plan)
 	if (!plan->has_dcb || info->max_vmdq_pools < pools ||
 			info->vmdq_queue_num != pools * cfg->dcb) {
 		fprintf(stderr, "vhost-switch: --dcb %u needs a NIC with DCB and %u VMDQ pools of "
-			"%u queues, but port %u (%s) has %u queues for %u pools%s\n", cfg->dcb, pools,
-			cfg->dcb, up->port, info->driver_name, info->vmdq_queue_num,
+			"%u queues, but port %u (%s) has %u queues for %u pools%s\n", cfg->dcb,
+			pools, cfg->dcb, up->port, info->driver_name, info->vmdq_queue_num,
 			info->max_vmdq_pools, plan->has_dcb ? "" : " and no DCB");
 		return -ENOTSUP;
 	}

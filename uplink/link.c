@@ -240,8 +240,8 @@ read_news(struct port_link *link)
 }
 
 /*
- * Whether an interface that sockets are bound to is up, and its MTU. One that has gone unbinds them:
- * not even the same interface brings them back.
+ * Whether an interface that sockets are bound to is up, and its MTU. One that has gone unbinds
+ * them: not even the same interface brings them back.
  */
 static bool
 ask_bound(struct port_link *link, uint32_t *mtu)
@@ -272,9 +272,9 @@ ask_tap(struct port_link *link)
 }
 
 /*
- * An interface that was down has left an error in its sockets, which the next frame would get instead
- * of being sent. And what a driver has left in its ring, for want of room in the kernel, leaves now
- * and not with a next burst that may never come.
+ * An interface that was down has left an error in its sockets, which the next frame would get
+ * instead of being sent. And what a driver has left in its ring, for want of room in the kernel,
+ * leaves now and not with a next burst that may never come.
  */
 static void
 refresh_sockets(const struct port_link *link)
@@ -309,8 +309,8 @@ ask(struct port_link *link, uint32_t *mtu)
 }
 
 /*
- * The longest frame of an up link, without an 802.1Q tag: the kernel sends one with a tag of 4 bytes
- * more. A TAP's MTU is none of the sender's: the kernel receives what is sent there.
+ * The longest frame of an up link, without an 802.1Q tag: the kernel sends one with a tag of 4
+ * bytes more. A TAP's MTU is none of the sender's: the kernel receives what is sent there.
  */
 static uint32_t
 longest_frame(const struct port_link *link, uint32_t mtu)

@@ -8,8 +8,8 @@
  *
  * A driver for a card knows its link. The drivers for interfaces of the kernel do not: af_packet,
  * pcap and af_xdp report "up" for an interface that is down or deleted, and tap looks its interface
- * up by name, which fails once the interface is in another network namespace. So the kernel is asked
- * instead: for an interface that packet sockets are bound to by its index, for a TAP by the
+ * up by name, which fails once the interface is in another network namespace. So the kernel is
+ * asked instead: for an interface that packet sockets are bound to by its index, for a TAP by the
  * descriptor of /dev/net/tun, which answers from any namespace.
  *
  * Drivers also differ in what they do with a frame that is too long: tap and pcap stop at it,
@@ -57,7 +57,7 @@ struct port_link {
 	uint32_t frame_min;  /**< bytes that a shorter frame is padded to */
 	uint32_t driver_max; /**< bytes of the longest frame that the driver sends, tag included */
 	uint32_t mbps;	     /**< 0: down; atomic */
-	uint32_t frame_max;  /**< bytes of the longest frame, without its tag; 0: link down; atomic */
+	uint32_t frame_max;  /**< bytes of the longest frame, untagged; 0: link down; atomic */
 };
 
 /**

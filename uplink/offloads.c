@@ -71,7 +71,9 @@ read_interface(struct interface *found, const struct nlmsghdr *h)
 	}
 }
 
-/* Ask for an interface: of this namespace, or of another by its nsid. Whether there was an answer. */
+/*
+ * Ask for an interface: of this namespace, or of another by its nsid. Whether there was an answer.
+ */
 static bool
 find_interface(struct interface *found, int index, const int *nsid)
 {
@@ -84,7 +86,8 @@ find_interface(struct interface *found, int index, const int *nsid)
 		.h = { .nlmsg_type = RTM_GETLINK, .nlmsg_flags = NLM_F_REQUEST,
 			.nlmsg_len = NLMSG_LENGTH(sizeof(ask.info)) },
 		.info = { .ifi_family = AF_UNSPEC, .ifi_index = index },
-		.attr = { .rta_len = RTA_LENGTH(sizeof(ask.nsid)), .rta_type = IFLA_TARGET_NETNSID },
+		.attr = { .rta_len = RTA_LENGTH(sizeof(ask.nsid)),
+			.rta_type = IFLA_TARGET_NETNSID },
 		.nsid = nsid != NULL ? *nsid : 0,
 	};
 	char buf[16384] __rte_aligned(NLMSG_ALIGNTO);
@@ -119,8 +122,8 @@ disable_merging(struct port_offloads *offloads, const struct port_link *link)
 	ret = ethtool_value(link->if_name, ETHTOOL_SGRO, &off);
 	if (ret < 0) {
 		RTE_LOG(WARNING, UPLINK, "port %u: the kernel merges received TCP segments, and "
-			"guests lose them (%s): ethtool -K %s gro off\n", link->port, strerror(-ret),
-			link->if_name);
+			"guests lose them (%s): ethtool -K %s gro off\n", link->port,
+			strerror(-ret), link->if_name);
 		return;
 	}
 	snprintf(offloads->merging, sizeof(offloads->merging), "%s", link->if_name);
@@ -144,8 +147,8 @@ disable_unfinished(struct port_offloads *offloads, const struct port_link *link)
 		if (!find_interface(&far, near.other, &near.nsid) || far.name[0] == '\0')
 			snprintf(far.name, sizeof(far.name), "NAME");
 		RTE_LOG(WARNING, UPLINK, "port %u: the other end of %s is in another network "
-			"namespace, where TCP needs: ethtool -K %s tx off\n", link->port,
-			link->if_name, far.name);
+			"namespace, where TCP needs: ethtool -K %s tx off\n",
+			link->port, link->if_name, far.name);
 		return;
 	}
 	if (!find_interface(&far, near.other, NULL))
@@ -155,9 +158,9 @@ disable_unfinished(struct port_offloads *offloads, const struct port_link *link)
 		return;
 	ret = ethtool_value(far.name, ETHTOOL_STXCSUM, &off);
 	if (ret < 0) {
-		RTE_LOG(WARNING, UPLINK, "port %u: the other end of %s leaves TCP segmentation to a "
-			"card (%s), and guests lose the frames: ethtool -K %s tx off\n", link->port,
-			link->if_name, strerror(-ret), far.name);
+		RTE_LOG(WARNING, UPLINK, "port %u: the other end of %s leaves TCP segmentation to "
+			"a card (%s), and guests lose the frames: ethtool -K %s tx off\n",
+			link->port, link->if_name, strerror(-ret), far.name);
 		return;
 	}
 	snprintf(offloads->unfinished, sizeof(offloads->unfinished), "%s", far.name);

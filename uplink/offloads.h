@@ -6,12 +6,12 @@
  * @file
  * Offloads of interfaces that a port shares with the kernel.
  *
- * A kernel that sends by one end of a veth pair leaves checksums and TCP segmentation to the "card",
- * which there is none of, and a kernel that receives merges TCP segments (GRO). Packet sockets show
- * such frames as they are: truncated to the length of the ring's frames, with checksums that no
- * receiver accepts. So both are disabled for as long as the port is used: merging at the
- * interface, and at the other end of a veth pair what is left to the card. Where the switch may not,
- * or does not see that end, it says what to type.
+ * A kernel that sends by one end of a veth pair leaves checksums and TCP segmentation to the
+ * "card", which there is none of, and a kernel that receives merges TCP segments (GRO). Packet
+ * sockets show such frames as they are: truncated to the length of the ring's frames, with
+ * checksums that no receiver accepts. So both are disabled for as long as the port is used: merging
+ * at the interface, and at the other end of a veth pair what is left to the card. Where the switch
+ * may not, or does not see that end, it says what to type.
  *
  * Checksums that come unfinished in spite of that are completed (switch/received.c).
  *

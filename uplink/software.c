@@ -21,7 +21,8 @@ plan_software(struct uplink *up, const struct config *cfg, struct uplink_plan *p
 	}
 	if (cfg->dcb != 0) {
 		fprintf(stderr, "vhost-switch: --dcb %u needs a NIC with VMDQ and DCB, "
-			"but port %u (%s) has neither\n", cfg->dcb, up->port, plan->info.driver_name);
+			"but port %u (%s) has neither\n", cfg->dcb, up->port,
+			plan->info.driver_name);
 		return -ENOTSUP;
 	}
 	plan->nb_rxq = 1;

@@ -195,7 +195,8 @@ setup_queues(struct uplink *up, struct uplink_plan *plan, struct rte_mempool *po
 			return ret;
 	}
 	for (q = 0; q < up->nb_txq; q++) {
-		ret = rte_eth_tx_queue_setup(up->port, q, up->nb_txd, (unsigned int)socket, &txconf);
+		ret = rte_eth_tx_queue_setup(up->port, q, up->nb_txd, (unsigned int)socket,
+			&txconf);
 		if (ret < 0)
 			return ret;
 	}

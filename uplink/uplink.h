@@ -59,7 +59,7 @@ struct uplink_queues {
 /** A way to get frames from the NIC to the guest that they are for. */
 struct steering {
 	const char *name; /**< for the log line at start */
-	bool is_promiscuous; /**< the NIC knows no guest's MAC, so the port has to let every frame in */
+	bool is_promiscuous; /**< the NIC has no guest's MAC: the port lets every frame in */
 	bool shares_queue;   /**< one receive queue serves all guests, and its ring is longer */
 
 	/** Fill in the receive side of a plan. 0, or a negative errno after a log line. */
@@ -68,7 +68,10 @@ struct steering {
 	/** Called when the port runs, may be NULL. 0 or a negative errno. */
 	int (*started)(struct uplink *up);
 
-	/** Let a guest's frames in; NULL, as withdraw: the NIC has no filters. 0 or a negative errno. */
+	/**
+	 * Let a guest's frames in; NULL, as withdraw: the NIC has no filters. 0 or a negative
+	 * errno.
+	 */
 	int (*admit)(struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac);
 
 	/** Keep them out again. */

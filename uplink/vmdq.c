@@ -83,8 +83,8 @@ plan_vmdq(struct uplink *up, const struct config *cfg, struct uplink_plan *plan)
 
 	if (info->vmdq_queue_num < pools || pools == 0) {
 		fprintf(stderr, "vhost-switch: -p needs a NIC with a queue for each VMDQ pool, "
-			"but port %u (%s) has %u queues for %u pools\n", up->port, info->driver_name,
-			info->vmdq_queue_num, pools);
+			"but port %u (%s) has %u queues for %u pools\n", up->port,
+			info->driver_name, info->vmdq_queue_num, pools);
 		return -ENOTSUP;
 	}
 	if (vmdq_check_loopback(up, cfg, plan) < 0)
@@ -149,8 +149,8 @@ vmdq_withdraw(struct uplink *up, uint16_t guest, const struct rte_ether_addr *ma
 	int ret = rte_eth_dev_mac_addr_remove(up->port, &copy);
 
 	if (ret < 0)
-		RTE_LOG(WARNING, UPLINK, "(%u) cannot remove the guest's MAC from the NIC: %s\n", guest,
-			strerror(-ret));
+		RTE_LOG(WARNING, UPLINK, "(%u) cannot remove the guest's MAC from the NIC: %s\n",
+			guest, strerror(-ret));
 }
 
 const struct steering steering_vmdq = {

@@ -62,7 +62,9 @@ add_descriptor(struct walk *w, uint64_t addr, uint32_t len, uint16_t flags)
 	return VRING_OK;
 }
 
-/* Copy memory of the guest that may lie across regions. Returns false if a part of it is in none. */
+/*
+ * Copy memory of the guest that may lie across regions. Returns false if a part of it is in none.
+ */
 static bool
 read_bytes(const struct device *d, uint64_t addr, void *to, uint32_t len)
 {
@@ -84,8 +86,8 @@ read_bytes(const struct device *d, uint64_t addr, void *to, uint32_t len)
 }
 
 /*
- * The flags of an entry of a packed virtqueue's table, of which WRITE alone counts (2.7.7). Where the
- * device reads it is not looked at: DPDK's driver (22.11) sets it for the header.
+ * The flags of an entry of a packed virtqueue's table, of which WRITE alone counts (2.7.7). Where
+ * the device reads it is not looked at: DPDK's driver (22.11) sets it for the header.
  */
 static uint16_t
 packed_flags(const struct walk *w, const struct vring_desc *e)
@@ -96,7 +98,9 @@ packed_flags(const struct walk *w, const struct vring_desc *e)
 	return w->write ? rte_le_to_cpu_16(packed.flags) & VRING_DESC_F_WRITE : 0;
 }
 
-/* 2.6.5.3: a table is linked as the descriptors of a split virtqueue are; 2.7.7: or it is in order. */
+/*
+ * 2.6.5.3: a table is linked as the descriptors of a split virtqueue are; 2.7.7: or it is in order.
+ */
 static enum vring_status
 walk_table(struct walk *w, uint64_t table, uint32_t bytes, bool linked)
 {

@@ -6,9 +6,9 @@
  * @file
  * Descriptor chains of both kinds of virtqueues.
  *
- * Guests are not trusted. The guest can change a descriptor at any time: it is copied once, and only the
- * copy is used. Every address is looked up in the memory table of the guest that gave it, and a
- * chain that breaks the rules of VIRTIO is reported as such.
+ * Guests are not trusted. The guest can change a descriptor at any time: it is copied once, and
+ * only the copy is used. Every address is looked up in the memory table of the guest that gave it,
+ * and a chain that breaks the rules of VIRTIO is reported as such.
  */
 
 #include <stdbool.h>
@@ -45,7 +45,8 @@ struct chain {
 };
 
 /**
- * Read a descriptor once. A table of indirect ones may be anywhere, so no alignment is taken for granted.
+ * Read a descriptor once. A table of indirect ones may be anywhere, so no alignment is taken for
+ * granted.
  *
  * @param table where descriptors are
  * @param i which one
@@ -79,7 +80,8 @@ chain_is_available(uint16_t flags, uint16_t index)
 }
 
 /**
- * Look for a chain of one descriptor that is not an indirect one. Any other chain_walk() deals with.
+ * Look for a chain of one descriptor that is not an indirect one. Any other chain_walk() deals
+ * with.
  *
  * @param vq the virtqueue
  * @param packed whether it is packed
@@ -129,7 +131,8 @@ enum vring_status chain_walk(const struct device *d, const struct virtqueue *vq,
 	bool write, struct iovec *segment, uint16_t *n, uint16_t max, struct chain *chain);
 
 /**
- * If a chain of a split virtqueue has a table of indirect descriptors, prefetch that. Called by a worker.
+ * If a chain of a split virtqueue has a table of indirect descriptors, prefetch that. Called by a
+ * worker.
  *
  * @param d the device, not paused
  * @param vq its virtqueue

@@ -14,8 +14,9 @@
 #include "virtio_net_defs.h"
 
 /*
- * Address space for guests' memory. User space has 128 TiB (47 bits): half of it stays for what else the
- * process maps, and one front end can take a quarter of the rest. The largest hosts have less memory.
+ * Address space for guests' memory. User space has 128 TiB (47 bits): half of it stays for what
+ * else the process maps, and one front end can take a quarter of the rest. The largest hosts have
+ * less memory.
  */
 #define MAPPED_MAX (UINT64_C(64) << 40)
 #define MAPPED_PER_CONNECTION_MAX (UINT64_C(16) << 40)
@@ -97,8 +98,8 @@ check_has_reply(uint32_t request)
 }
 
 /*
- * Bytes of a request's payload, UINT32_MAX for one that is not known. librte_vhost does not look, and
- * would take what is missing from an older message, of any front end.
+ * Bytes of a request's payload, UINT32_MAX for one that is not known. librte_vhost does not look,
+ * and would take what is missing from an older message, of any front end.
  */
 static uint32_t
 payload_size(const struct vhost_user_message *m)
@@ -235,7 +236,8 @@ check_memory(const struct connection *c)
 		why = check_file(c->fds[i], r->size, r->mmap_offset);
 		if (why != NULL)
 			return why;
-		if (r->guest_address > UINT64_MAX - r->size || r->user_address > UINT64_MAX - r->size)
+		if (r->guest_address > UINT64_MAX - r->size ||
+				r->user_address > UINT64_MAX - r->size)
 			return "region size is zero or overflows";
 	}
 	total = total_length(&memory, c->fds);
@@ -310,7 +312,9 @@ is_in_ring(const struct negotiated *n, uint32_t ring, uint32_t base)
 static const char *
 check_base(const struct negotiated *n, uint32_t ring, uint32_t base)
 {
-	/* The upper half is the place in the used ring of a packed one; librte_vhost has one place. */
+	/*
+	 * The upper half is the place in the used ring of a packed one; librte_vhost has one place.
+	 */
 	if ((!is_packed(n) && base > UINT16_MAX) || !is_in_ring(n, ring, base))
 		return "base index is outside the ring";
 	return NULL;

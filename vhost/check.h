@@ -6,10 +6,10 @@
  * @file
  * What a front end may ask for.
  *
- * librte_vhost takes a good deal for granted: that a ring does not change its size while it is in use,
- * that new memory can be mapped before the old one is given up, that a ring got a size before it is
- * started, that an index lies in its ring. A front end that keeps to none of this would bring down or
- * hold up all guests. So each message is looked at here before librte_vhost sees it, and is
+ * librte_vhost takes a good deal for granted: that a ring does not change its size while it is in
+ * use, that new memory can be mapped before the old one is given up, that a ring got a size before
+ * it is started, that an index lies in its ring. A front end that keeps to none of this would bring
+ * down or hold up all guests. So each message is looked at here before librte_vhost sees it, and is
  * refused, with nothing changed, where it asks for what no honest front end does.
  *
  * What was agreed so far is kept here too, from the same messages; librte_vhost is not asked.
@@ -26,8 +26,8 @@
 
 /**
  * Entries of all rings of a connection. librte_vhost keeps 48 bytes for each (shadow_used_split or
- * _packed, and batch_copy_elems): 3 MiB. It suffices for 128 queue pairs of QEMU's usual 256, or for
- * 32 pairs of 1024, the most that QEMU can give a ring.
+ * _packed, and batch_copy_elems): 3 MiB. It suffices for 128 queue pairs of QEMU's usual 256, or
+ * for 32 pairs of 1024, the most that QEMU can give a ring.
  */
 #define RING_ENTRIES_MAX 65536
 

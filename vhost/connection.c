@@ -19,7 +19,9 @@
 /* How long a front end that does not say SET_OWNER may stay (QEMU and virtio_user do at once). */
 #define GREETING_MS 10000
 
-/* How long closing an unknown descriptor may take before the front end that sent it is hung up on. */
+/*
+ * How long closing an unknown descriptor may take before the front end that sent it is hung up on.
+ */
 #define CLOSING_MS 1000
 
 static struct connection connections[CONNECTION_PLACES];
@@ -278,8 +280,8 @@ put_back(struct connection *c)
 }
 
 /*
- * Descriptors belong to the first bytes of a message. Those that came in excess or too late, or without
- * numbers of their own, end the connection. n is what fds_receive() returned.
+ * Descriptors belong to the first bytes of a message. Those that came in excess or too late, or
+ * without numbers of their own, end the connection. n is what fds_receive() returned.
  */
 static bool
 take_fds(struct connection *c, ssize_t n)
@@ -307,11 +309,14 @@ take_fds(struct connection *c, ssize_t n)
 	return false;
 }
 
-/* Read some more of the message in hand. Returns false when there is no more now, or never will be. */
+/*
+ * Read some more of the message in hand. Returns false when there is no more now, or never will be.
+ */
 static bool
 read_some(struct connection *c)
 {
-	size_t want = VHOST_USER_HEADER + (c->have < VHOST_USER_HEADER ? 0 : c->message.size) - c->have;
+	size_t payload = c->have < VHOST_USER_HEADER ? 0 : c->message.size;
+	size_t want = VHOST_USER_HEADER + payload - c->have;
 	const char *why;
 	bool belong;
 	ssize_t n;

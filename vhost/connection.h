@@ -13,9 +13,9 @@
  * whole messages only, with descriptors of known types. So neither a front end that
  * stops in the middle of a message nor one that does not read its replies makes any other wait.
  *
- * There is one structure for a connection, found by vid in librte_vhost's thread. A place of the table is
- * free again when both connections are closed, the descriptors too, and librte_vhost has forgotten the
- * device.
+ * There is one structure for a connection, found by vid in librte_vhost's thread. A place of the
+ * table is free again when both connections are closed, the descriptors too, and librte_vhost has
+ * forgotten the device.
  *
  * Functions are called by the relay's thread unless they say otherwise.
  */

@@ -21,8 +21,9 @@
 #include "vhost/fds.h"
 
 /*
- * Threads that close at once. One is enough as long as nothing blocks; each that blocks costs a stack
- * of its own. What comes when all of them are stuck waits, and so does the front end that sent it.
+ * Threads that close at once. One is enough as long as nothing blocks; each that blocks costs a
+ * stack of its own. What comes when all of them are stuck waits, and so does the front end that
+ * sent it.
  */
 #define CLOSERS_MAX 64
 

@@ -6,11 +6,11 @@
  * @file
  * Descriptors that a front end sends.
  *
- * A descriptor can be of any type, and the other end keeps a copy: even fstat() and close() can block
- * for as long as the other end wishes (a file of FUSE, a TCP socket that lingers, a connection whose
- * queue holds such a descriptor). So a descriptor is received in a way that leaves no last
- * reference to it in the kernel's hands, its type is found out by calls that no file system takes part
- * in, and unless the type is known it is closed by a thread that does nothing else.
+ * A descriptor can be of any type, and the other end keeps a copy: even fstat() and close() can
+ * block for as long as the other end wishes (a file of FUSE, a TCP socket that lingers, a
+ * connection whose queue holds such a descriptor). So a descriptor is received in a way that leaves
+ * no last reference to it in the kernel's hands, its type is found out by calls that no file system
+ * takes part in, and unless the type is known it is closed by a thread that does nothing else.
  *
  * All functions but fds_kind() are called by the relay's thread only.
  */
@@ -28,7 +28,7 @@
 /** What a descriptor is. */
 enum fds_kind {
 	FDS_EVENTFD, /**< an eventfd */
-	FDS_MEMORY,  /**< a regular file in memory or on a disk of this machine, readable and writable */
+	FDS_MEMORY,  /**< a regular file on a local file system, readable and writable */
 	FDS_OTHER,   /**< anything else: must not be touched */
 };
 
@@ -58,7 +58,8 @@ enum fds_kind fds_kind(int fd);
  * @param len bytes wanted; fewer may come
  * @param[out] batch the descriptors, n is set: further references to those in the queue
  * @param[out] belong whether they came with these bytes; else they belong to later ones
- * @return bytes received, 0 at the end of the connection, -EAGAIN when there are none, -EMSGSIZE when
+ * @return bytes received, 0 at the end of the connection, -EAGAIN when there are none, -EMSGSIZE
+ *   when
  *   more descriptors came than any message has, -EMFILE when there are no numbers left for them,
  *   or another negative errno
  */

@@ -142,8 +142,8 @@ replace_memory(uint64_t address)
 	for (i = 0; i < CONNECTION_PLACES && !known; i++)
 		known = has_file(&connection_at(i)->files, &m);
 	if (!known || mmap((void *)(uintptr_t)m.field[START], m.field[END] - m.field[START],
-			PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+			PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+			MAP_FIXED, -1, 0) == MAP_FAILED)
 		return false;
 	for (i = 0; i < CONNECTION_PLACES; i++) {
 		if (has_file(&connection_at(i)->files, &m))

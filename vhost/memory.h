@@ -6,17 +6,18 @@
  * @file
  * Guests whose memory goes away.
  *
- * The memory of a guest is a file that its front end has open as well. When that truncates the file, or
- * its file system has no room for one more page, whoever touches what is missing gets SIGBUS, which would
- * end the switch and all other guests with it. Instead the handler puts empty memory in the place of the
- * guest's, disables the guest's device, and lets the thread go on. Any other SIGBUS
- * ends the program as ever.
+ * The memory of a guest is a file that its front end has open as well. When that truncates the
+ * file, or its file system has no room for one more page, whoever touches what is missing gets
+ * SIGBUS, which would end the switch and all other guests with it. Instead the handler puts empty
+ * memory in the place of the guest's, disables the guest's device, and lets the thread go on. Any
+ * other SIGBUS ends the program as ever.
  *
- * The handler runs in whichever thread touched the memory: a worker, or librte_vhost's thread. It knows the
- * files that front ends gave, by device and inode, which are noted before librte_vhost gets a
- * message. What is mapped, and where, it asks the kernel at that moment: no table of addresses can be
- * behind, and nothing but the mapping that was touched is ever replaced. While a thread is at a
- * guest's memory nobody unmaps it (vhost/vring.h), so the mapping stays the same meanwhile.
+ * The handler runs in whichever thread touched the memory: a worker, or librte_vhost's thread. It
+ * knows the files that front ends gave, by device and inode, which are noted before librte_vhost
+ * gets a message. What is mapped, and where, it asks the kernel at that moment: no table of
+ * addresses can be behind, and nothing but the mapping that was touched is ever replaced. While a
+ * thread is at a guest's memory nobody unmaps it (vhost/vring.h), so the mapping stays the same
+ * meanwhile.
  */
 
 #include <stdbool.h>
@@ -34,7 +35,7 @@ struct memory_file {
 struct memory_files {
 	struct memory_file table[VHOST_USER_REGIONS_MAX];  /**< of the memory table in use */
 	struct memory_file coming[VHOST_USER_REGIONS_MAX]; /**< of one that is under way */
-	struct memory_file log[2];			   /**< of the dirty log, and of the one before */
+	struct memory_file log[2];			   /**< the dirty log, and the one before */
 };
 
 /**

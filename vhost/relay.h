@@ -6,8 +6,8 @@
  * @file
  * The thread between front ends and librte_vhost: it lets connections come and go.
  *
- * One thread, an epoll, and nothing in it that blocks. librte_vhost serves one socket that has no name
- * any more, so nobody but the relay can connect there. The relay does so for one connection at
+ * One thread, an epoll, and nothing in it that blocks. librte_vhost serves one socket that has no
+ * name any more, so nobody but the relay can connect there. The relay does so for one connection at
  * a time, which is how a vid is known to belong to it.
  */
 
@@ -73,7 +73,8 @@ int relay_watch(struct poll_source *source, bool once);
 void relay_rearm(struct poll_source *source);
 
 /**
- * Ask for a device of librte_vhost; connection_advance() is called when it is there. The relay's thread.
+ * Ask for a device of librte_vhost; connection_advance() is called when it is there. The relay's
+ * thread.
  *
  * @param c a connection in the state CONNECTION_AWAITS_DEVICE
  */

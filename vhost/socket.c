@@ -21,7 +21,10 @@
 
 #define DEFAULT_BASENAME "vhost-net"
 
-/* Connections that may wait until the relay comes to them; librte_vhost's number (MAX_VIRTIO_BACKLOG). */
+/*
+ * Connections that may wait until the relay comes to them; librte_vhost's number
+ * (MAX_VIRTIO_BACKLOG).
+ */
 #define BACKLOG 128
 
 static const struct port_ops *port_ops;
@@ -131,15 +134,16 @@ check_path(const char *option, const char *path, bool client)
 	struct stat st;
 
 	if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
-		fprintf(stderr, "vhost-switch: %s has a socket path of %zu bytes: it accepts at most "
-			"%zu\n", option, strlen(path), sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
+		fprintf(stderr, "vhost-switch: %s has a socket path of %zu bytes: it accepts at "
+			"most %zu\n", option, strlen(path),
+			sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
 		return -ENAMETOOLONG;
 	}
 	if (lstat(path, &st) < 0)
 		return client ? 0 : check_directory(option, path);
 	if (!S_ISSOCK(st.st_mode)) {
-		fprintf(stderr, "vhost-switch: %s '%s' exists and is not a socket: it must be a new path "
-			"or a vhost-user socket\n", option, path);
+		fprintf(stderr, "vhost-switch: %s '%s' exists and is not a socket: it must be a "
+			"new path or a vhost-user socket\n", option, path);
 		return -ENOTSOCK;
 	}
 	if (!client && is_served(path)) {
@@ -163,8 +167,8 @@ sockets_check(const struct config *cfg)
 			return ret;
 		for (j = 0; j < i; j++) {
 			if (is_same_path(path, socket_path(cfg, j))) {
-				fprintf(stderr, "vhost-switch: %s '%s' is given twice: each path must "
-					"be unique\n", option_of(cfg, i), path);
+				fprintf(stderr, "vhost-switch: %s '%s' is given twice: each path "
+					"must be unique\n", option_of(cfg, i), path);
 				return -EEXIST;
 			}
 		}
@@ -223,8 +227,8 @@ on_vring_state_changed(int vid, uint16_t vring, int enable)
 
 /*
  * A message brings a call or kick descriptor. librte_vhost would write to a call descriptor
- * (vhost/notify.h), so it gets none; and it would stop a virtqueue in use until the message has been dealt
- * with, which is not necessary. Returns whether librte_vhost has nothing to do.
+ * (vhost/notify.h), so it gets none; and it would stop a virtqueue in use until the message has
+ * been dealt with, which is not necessary. Returns whether librte_vhost has nothing to do.
  */
 static bool
 keep_descriptor(struct device *d, struct vhost_user_context *context)
@@ -278,9 +282,9 @@ changes_nothing(const struct vhost_user_context *context)
 }
 
 /*
- * Before librte_vhost acts on a message, which the relay has checked. When librte_vhost fails to carry it
- * out, after_message() is not called: the device is in an unknown state, its guest stays paused, and
- * the relay refuses what else the front end sends.
+ * Before librte_vhost acts on a message, which the relay has checked. When librte_vhost fails to
+ * carry it out, after_message() is not called: the device is in an unknown state, its guest stays
+ * paused, and the relay refuses what else the front end sends.
  */
 static enum rte_vhost_msg_result
 before_message(int vid, void *message)
@@ -307,7 +311,8 @@ after_message(int vid, void *message)
 
 	if (c == NULL)
 		return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
-	if (context->message.request == VHOST_USER_GET_VRING_BASE) /* librte_vhost forgets it likewise */
+	/* librte_vhost forgets it likewise. */
+	if (context->message.request == VHOST_USER_GET_VRING_BASE)
 		device_set_call(&c->device, (uint16_t)context->message.payload.state.index, -1);
 	if (context->message.request == VHOST_USER_SET_MEM_TABLE) {
 		c->device.has_memory = true;
@@ -365,7 +370,8 @@ static const struct rte_vhost_device_ops device_ops = {
 static int
 offer_features(const char *path, const struct config *cfg)
 {
-	uint64_t not_offered = RTE_BIT64(VIRTIO_NET_F_HOST_UFO) | RTE_BIT64(VIRTIO_NET_F_GUEST_UFO) |
+	uint64_t not_offered = RTE_BIT64(VIRTIO_NET_F_HOST_UFO) |
+		RTE_BIT64(VIRTIO_NET_F_GUEST_UFO) |
 		RTE_BIT64(VIRTIO_NET_F_HOST_TSO6) | RTE_BIT64(VIRTIO_NET_F_GUEST_TSO6) |
 		RTE_BIT64(VIRTIO_NET_F_HOST_ECN) | RTE_BIT64(VIRTIO_NET_F_GUEST_ECN);
 	uint64_t off = not_offered;
@@ -390,8 +396,8 @@ offer_protocol_features(const char *path)
 }
 
 /*
- * Make a socket that nobody but the relay can connect to: it has a name for a moment, in a directory
- * that is closed to others, and is reached by a descriptor after that.
+ * Make a socket that nobody but the relay can connect to: it has a name for a moment, in a
+ * directory that is closed to others, and is reached by a descriptor after that.
  */
 static int
 start_back(const struct config *cfg)
@@ -545,8 +551,8 @@ close_socket(unsigned int i)
 	if (sockets[i].listener.fd < 0)
 		return;
 	close(sockets[i].listener.fd);
-	if (made[i].st_ino != 0 && lstat(sockets[i].path, &st) == 0 && st.st_ino == made[i].st_ino &&
-			st.st_dev == made[i].st_dev)
+	if (made[i].st_ino != 0 && lstat(sockets[i].path, &st) == 0 &&
+			st.st_ino == made[i].st_ino && st.st_dev == made[i].st_dev)
 		unlink(sockets[i].path);
 }
 

@@ -18,9 +18,11 @@ struct guests;
 
 /** What the vhost thread calls when devices come and go. */
 struct port_ops {
-	int (*start)(struct guests *guests, struct device *d); /**< it runs; 0 or a negative errno */
+	/** It runs. 0 or a negative errno. */
+	int (*start)(struct guests *guests, struct device *d);
 	void (*leave)(struct guests *guests, struct device *d); /**< its connection has ended */
-	void (*check)(const struct guests *guests, struct device *d); /**< a virtqueue was enabled */
+	/** A virtqueue was enabled. */
+	void (*check)(const struct guests *guests, struct device *d);
 	struct guests *guests;
 	struct rte_rcu_qsbr *rcu; /**< in which workers report quiescent states */
 	int wake_fd;		  /**< eventfd to write to when a guest's memory is gone */

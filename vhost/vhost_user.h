@@ -100,8 +100,9 @@ struct vhost_user_message {
 #define VHOST_USER_HEADER offsetof(struct vhost_user_message, payload)
 
 /**
- * What librte_vhost hands to a message's callbacks: struct vhu_msg_context of its vhost_user.h, which
- * keeps its layout for their sake. The payload is as long as the longest, that of a crypto session.
+ * What librte_vhost hands to a message's callbacks: struct vhu_msg_context of its vhost_user.h,
+ * which keeps its layout for their sake. The payload is as long as the longest, that of a crypto
+ * session.
  */
 struct vhost_user_context {
 	struct {

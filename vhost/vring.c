@@ -59,9 +59,9 @@ is_inside(const struct device *d, const void *part, uint64_t len, uintptr_t alig
 }
 
 /*
- * Lengths and alignments: VIRTIO 1.1, 2.6 and 2.7. librte_vhost keeps it to itself whether it found a
- * virtqueue to be wholly in the guest's memory. The event index at the end of either part of a split
- * virtqueue always counts: it is there in every driver's layout.
+ * Lengths and alignments: VIRTIO 1.1, 2.6 and 2.7. librte_vhost keeps it to itself whether it found
+ * a virtqueue to be wholly in the guest's memory. The event index at the end of either part of a
+ * split virtqueue always counts: it is there in every driver's layout.
  */
 static bool
 is_in_memory(const struct device *d, const struct rte_vhost_vring *v)
@@ -87,9 +87,9 @@ device_log_write(const struct device *d, const void *host, uint64_t len)
 }
 
 /*
- * The virtqueues are polled: tell the driver not to kick, which costs it a system call or an exit from
- * the VM for each burst. With event indices there is nothing to write into a split virtqueue: it is
- * enough not to move the index that the driver waits for (VIRTIO 1.1, 2.6.10.1).
+ * The virtqueues are polled: tell the driver not to kick, which costs it a system call or an exit
+ * from the VM for each burst. With event indices there is nothing to write into a split virtqueue:
+ * it is enough not to move the index that the driver waits for (VIRTIO 1.1, 2.6.10.1).
  */
 static void
 stop_kicks(const struct device *d, struct virtqueue *vq)
@@ -302,7 +302,9 @@ vring_put_used_packed(struct virtqueue *vq, uint16_t id, uint32_t len, uint16_t 
 		flags |= PACKED_BOTH;
 	desc->id = rte_cpu_to_le_16(id);
 	desc->len = rte_cpu_to_le_32(len);
-	/* The driver goes from one element to the next, so the first one's flags hide the others. */
+	/*
+	 * The driver goes from one element to the next, so the first one's flags hide the others.
+	 */
 	if (vq->last_used_idx == vq->published)
 		vq->first_flags = flags;
 	else

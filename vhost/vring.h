@@ -7,14 +7,14 @@
  * The virtio-net device of a front end, and its virtqueues.
  *
  * librte_vhost keeps sockets, messages, memory mappings and negotiation. The virtqueues belong to
- * the switch: workers read descriptors, write used elements and notify drivers themselves. librte_vhost
- * has the indices of a virtqueue only while it deals with a message.
+ * the switch: workers read descriptors, write used elements and notify drivers themselves.
+ * librte_vhost has the indices of a virtqueue only while it deals with a message.
  *
  * The life of a virtqueue, and who may touch its memory:
  *
- *     unused     the front end has not set it up, or it is not wholly in the guest's memory: nobody.
+ *     unused     not set up by the front end, or not wholly in the guest's memory: nobody.
  *     ready      it is set up (usable) and may be enabled, but its device does not run: nobody.
- *     running    its bit is in rx[] or tx[]: workers. A transmit virtqueue is used by the one worker
+ *     running    its bit is in rx[] or tx[]: workers. A transmit virtqueue is used by the worker
  *                that polls the guest, a receive virtqueue by any worker under its lock.
  *     paused     a message that changes the device is being dealt with: the vhost thread.
  *     disabled   the driver broke the rules of virtio, or the guest's memory was truncated: nobody,
@@ -24,12 +24,12 @@
  * device_pause() sets paused, waits until every worker has passed a quiescent state, which it does
  * once a round and never in the middle of a burst, and hands the indices to librte_vhost.
  * device_resume() reads everything about the device again, the indices last. A worker looks at
- * paused before it uses anything else of a device, so all that it then finds stays as it is until its
- * next quiescent state. A worker never waits for a lock of librte_vhost, so the vhost thread may hold
- * all of them meanwhile.
+ * paused before it uses anything else of a device, so all that it then finds stays as it is until
+ * its next quiescent state. A worker never waits for a lock of librte_vhost, so the vhost thread
+ * may hold all of them meanwhile.
  *
- * Packed virtqueues keep both indices as librte_vhost's interface has them: the index, and the wrap counter
- * in bit 15 (VIRTIO 1.1, 2.7.1).
+ * Packed virtqueues keep both indices as librte_vhost's interface has them: the index, and the wrap
+ * counter in bit 15 (VIRTIO 1.1, 2.7.1).
  */
 
 #include <stdbool.h>
@@ -67,7 +67,7 @@ struct region {
 
 /** One virtqueue. Constant while its device is not paused, but for what is marked. */
 struct virtqueue {
-	rte_spinlock_t lock; /**< of a receive virtqueue: of its indices and of what they stand for */
+	rte_spinlock_t lock; /**< of a receive virtqueue: of its indices and buffers */
 	bool usable;	     /**< set up, aligned and wholly in the guest's memory */
 	bool packed;
 	bool signalled_valid;	 /**< signalled_used is; under the lock */
@@ -75,9 +75,9 @@ struct virtqueue {
 	uint16_t last_avail_idx; /**< of the next chain to take; under the lock */
 	uint16_t last_used_idx;	 /**< of the next used element to write; under the lock */
 	uint16_t published;	 /**< last_used_idx as the driver can see it; under the lock */
-	uint16_t signalled_used; /**< published when the driver was last thought of; under the lock */
-	uint16_t first_flags; /**< packed: of the first element that is not published; under the lock */
-	int notify_fd;	      /**< atomic; the call descriptor, -1: none, or not one that can be used */
+	uint16_t signalled_used; /**< published at the last vring_notify(); under the lock */
+	uint16_t first_flags; /**< packed: of the first unpublished element; under the lock */
+	int notify_fd;	      /**< the call descriptor, -1: none that can be used; atomic */
 	union {
 		const struct vring_desc *desc;
 		struct vring_packed_desc *packed_desc;
@@ -113,10 +113,10 @@ struct device {
 	uint8_t hdr_len;    /**< bytes of the virtio-net header */
 	uint8_t nb_regions;
 	unsigned int changes;		/**< atomic; how often it was paused */
-	uint64_t rx[QUEUE_PAIR_WORDS];	/**< pairs whose receive virtqueue runs, a bit each; atomic */
+	uint64_t rx[QUEUE_PAIR_WORDS];	/**< pairs whose receive virtqueue runs, as bits; atomic */
 	uint64_t tx[QUEUE_PAIR_WORDS];	/**< the same of transmit virtqueues */
 	struct region region[VHOST_USER_REGIONS_MAX];
-	uint64_t announce; /**< key of a MAC address that a RARP is to be sent for, 0: none; atomic */
+	uint64_t announce; /**< key of a MAC that a RARP is to be sent for, 0: none; atomic */
 	uint64_t features; /**< negotiated virtio features */
 	int vid;	   /**< librte_vhost's handle */
 	TAILQ_ENTRY(device) waiting; /**< port/'s: the device waits for a place among the guests */
@@ -132,7 +132,7 @@ struct device {
 	bool misplaced_logged; /**< that a virtqueue is not in its memory was logged */
 	unsigned int pauses; /**< device_pause() less device_resume() */
 	uint16_t nb_rings;   /**< virtqueues that librte_vhost knows */
-	uint64_t enabled[2][QUEUE_PAIR_WORDS]; /**< pairs whose RX [0] or TX [1] is enabled, a bit each */
+	uint64_t enabled[2][QUEUE_PAIR_WORDS]; /**< pairs whose RX or TX is enabled, as bits */
 
 	struct virtqueue vq[RINGS_MAX];
 };
@@ -157,8 +157,9 @@ void device_close(struct device *d);
 
 /**
  * Before librte_vhost changes anything about a device: wait until no worker uses it, and hand the
- * indices of its virtqueues to librte_vhost. Pauses nest, since librte_vhost reports a virtqueue that
- * stops in the middle of a message. Called by the vhost thread; locks of librte_vhost may be held.
+ * indices of its virtqueues to librte_vhost. Pauses nest, since librte_vhost reports a virtqueue
+ * that stops in the middle of a message. Called by the vhost thread; locks of librte_vhost may be
+ * held.
  *
  * @param d the device
  */
@@ -173,8 +174,8 @@ void device_pause(struct device *d);
 void device_resume(struct device *d);
 
 /**
- * All virtqueues that the front end has set up are ready, or one of them has stopped. Workers use none
- * unless the device runs. A start ends a time as disabled. Called by the vhost thread.
+ * All virtqueues that the front end has set up are ready, or one of them has stopped. Workers use
+ * none unless the device runs. A start ends a time as disabled. Called by the vhost thread.
  *
  * @param d the device
  * @param running whether it runs from now on
@@ -199,8 +200,8 @@ device_has_enabled(const struct device *d, uint16_t vring)
 }
 
 /**
- * Forget virtqueues that librte_vhost has freed, since they were not negotiated. Called by the vhost
- * thread, after a message.
+ * Forget virtqueues that librte_vhost has freed, since they were not negotiated. Called by the
+ * vhost thread, after a message.
  *
  * @param d the device
  */
@@ -226,7 +227,9 @@ void device_set_call(struct device *d, uint16_t vring, int callfd);
  */
 void device_log_write(const struct device *d, const void *host, uint64_t len);
 
-/** Whether workers must keep away from a device. Called by a worker, before it uses anything of it. */
+/**
+ * Whether workers must keep away from a device. Called by a worker, before it uses anything of it.
+ */
 static inline bool
 device_is_paused(const struct device *d)
 {
@@ -266,13 +269,20 @@ device_translate(const struct device *d, uint64_t addr, uint64_t len)
 	return NULL;
 }
 
+/** The queue pair of the lowest bit that is set in a word. */
+static inline uint16_t
+pair_of_bit(unsigned int word, uint64_t bits)
+{
+	return (uint16_t)(word * 64 + (unsigned int)__builtin_ctzll(bits));
+}
+
 /**
  * Walk the set bits of d->rx or d->tx: pair is the queue pair.
  */
 #define FOREACH_PAIR(pair, mask)                                                                   \
 	for (unsigned int w_ = 0; w_ < QUEUE_PAIR_WORDS; w_++)                                     \
 		for (uint64_t b_ = __atomic_load_n(&(mask)[w_], __ATOMIC_RELAXED);                 \
-			b_ != 0 && ((pair) = (uint16_t)(w_ * 64 + (unsigned int)__builtin_ctzll(b_)), true); \
+			b_ != 0 && ((pair) = pair_of_bit(w_, b_), true);                           \
 			b_ &= b_ - 1)
 
 /** An index of a virtqueue, n entries on; n is at most its size if it is packed. */
@@ -293,8 +303,8 @@ vring_advance(const struct virtqueue *vq, uint16_t index, uint16_t n)
 void vring_put_used_packed(struct virtqueue *vq, uint16_t id, uint32_t len, uint16_t count);
 
 /**
- * Write the next used element. The driver cannot see it before vring_publish(). Called by a worker, under the
- * virtqueue's lock or as the worker that polls it.
+ * Write the next used element. The driver cannot see it before vring_publish(). Called by a worker,
+ * under the virtqueue's lock or as the worker that polls it.
  *
  * @param vq the virtqueue
  * @param id the chain's: its head, or the id of its buffer
@@ -334,14 +344,16 @@ vring_publish(const struct device *d, struct virtqueue *vq)
 	__atomic_store_n(&vq->used->idx, vq->published, __ATOMIC_RELEASE);
 }
 
-/** Whether the driver of a packed virtqueue wants to know of elements from old on, if that is valid. */
-bool vring_packed_wants_notification(const struct device *d, const struct virtqueue *vq, uint16_t old,
-	bool valid);
+/**
+ * Whether the driver of a packed virtqueue wants to know of elements from old on, if that is valid.
+ */
+bool vring_packed_wants_notification(const struct device *d, const struct virtqueue *vq,
+	uint16_t old, bool valid);
 
 /**
- * Notify the driver of what was published, if it wants to know (VIRTIO 1.1, 2.6.7 and 2.6.10). Called by
- * a worker, as vring_put_used(), with a full fence after vring_publish(): the index must be visible
- * before we read whether the driver waits for it.
+ * Notify the driver of what was published, if it wants to know (VIRTIO 1.1, 2.6.7 and 2.6.10).
+ * Called by a worker, as vring_put_used(), with a full fence after vring_publish(): the index must
+ * be visible before we read whether the driver waits for it.
  *
  * @param d the device
  * @param vq its virtqueue
@@ -365,7 +377,8 @@ vring_notify(const struct device *d, struct virtqueue *vq)
 
 		if (valid && !vring_need_event(event, now, old))
 			return;
-	} else if (__atomic_load_n(&vq->avail->flags, __ATOMIC_RELAXED) & VRING_AVAIL_F_NO_INTERRUPT) {
+	} else if (__atomic_load_n(&vq->avail->flags, __ATOMIC_RELAXED) &
+			VRING_AVAIL_F_NO_INTERRUPT) {
 		return;
 	}
 	if (fd >= 0 && !notify_send(fd))
