@@ -56,7 +56,7 @@ control_run(void *arg)
 			guests_update_uplink(c->guests);
 		if (fds[TIMER].revents & POLLIN &&
 				read(c->timer_fd, &ticks, sizeof(ticks)) == sizeof(ticks))
-			stats_print(c->stats);
+			stats_print(c->stats, &c->last);
 		if (fds[SIGNAL].revents & POLLIN)
 			break;
 	}

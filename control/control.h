@@ -13,9 +13,10 @@
 
 #include <stdbool.h>
 
+#include "control/stats.h"
+
 struct guests;
 struct mirror;
-struct stats_source;
 struct uplink;
 
 /** What the control loop serves. */
@@ -27,6 +28,7 @@ struct control {
 	bool *stop;	/**< the workers'; atomic */
 	int signal_fd;	/**< readable when the process is to end */
 	int timer_fd;	/**< readable when statistics are due */
+	struct stats_last last;
 };
 
 /**

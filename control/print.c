@@ -26,7 +26,7 @@ print_guest(const struct stats_source *src, uint16_t id, FILE *out)
 }
 
 void
-stats_print(const struct stats_source *src)
+stats_print(const struct stats_source *src, struct stats_last *last)
 {
 	char *text = NULL;
 	size_t len = 0;
@@ -34,7 +34,7 @@ stats_print(const struct stats_source *src)
 	FILE *out;
 
 	if (isatty(STDOUT_FILENO)) {
-		stats_screen(src);
+		stats_screen(src, last);
 		return;
 	}
 	out = open_memstream(&text, &len);

@@ -18,17 +18,9 @@
 /* A screen under construction: lines, cut at the terminal's width. */
 struct screen {
 	FILE *out;
+	struct stats_last *last;
 	unsigned int columns, lines, used;
 };
-
-/* What was counted when the last screen was drawn, for rates. Control loop alone. */
-static struct {
-	uint64_t when; /* TSC */
-	uint64_t serial[GUEST_MAX];
-	struct guest_totals guest[GUEST_MAX];
-	uint64_t cycles[RTE_MAX_LCORE], busy[RTE_MAX_LCORE];
-	struct uplink_counters uplink;
-} last;
 
 __rte_format_printf(2, 3)
 static void
@@ -71,13 +63,13 @@ draw_workers(struct screen *s, const struct stats_source *src)
 		const struct worker *w = src->workers[i];
 		uint64_t cycles = __atomic_load_n(&w->cycles, __ATOMIC_RELAXED);
 		uint64_t busy = __atomic_load_n(&w->busy_cycles, __ATOMIC_RELAXED);
-		uint64_t all = cycles - last.cycles[i];
+		uint64_t all = cycles - s->last->cycles[i];
 
 		line(s, "worker %u   lcore %-3u  busy %3.0f %%   guests %u", i, w->lcore,
-			all > 0 ? (double)(busy - last.busy[i]) * 100 / (double)all : 0.0,
+			all > 0 ? (double)(busy - s->last->busy[i]) * 100 / (double)all : 0.0,
 			src->guests->of_worker[i]->n);
-		last.cycles[i] = cycles;
-		last.busy[i] = busy;
+		s->last->cycles[i] = cycles;
+		s->last->busy[i] = busy;
 	}
 }
 
@@ -123,12 +115,12 @@ draw_uplink(struct screen *s, const struct stats_source *src, double seconds)
 	}
 	stats_uplink(src, &now);
 	line(s, "uplink     port %u, %s, %s   RX %" PRIu64 " (%s/s)   TX %" PRIu64 " (%s/s)",
-		up->port,
-		up->steering->name, mbps > 0 ? rte_eth_link_speed_to_str(mbps) : "no link", now.rx,
-		rate(now.rx, last.uplink.rx, seconds, r, sizeof(r)), now.tx_ok,
-		rate(now.tx_ok, last.uplink.tx_ok, seconds, t, sizeof(t)));
+		up->port, up->steering->name,
+		mbps > 0 ? rte_eth_link_speed_to_str(mbps) : "no link", now.rx,
+		rate(now.rx, s->last->uplink.rx, seconds, r, sizeof(r)), now.tx_ok,
+		rate(now.tx_ok, s->last->uplink.tx_ok, seconds, t, sizeof(t)));
 	draw_reasons(s, "RX", uplink_drop_reason, now.rx_drop, UPLINK_DROP_MAX);
-	last.uplink = now;
+	s->last->uplink = now;
 }
 
 static void
@@ -152,21 +144,21 @@ lines_of(const struct guest_counters *counters)
 
 /* For the rates of the next screen. */
 static void
-remember(const struct guest *g, const struct guest_counters *counters)
+remember(struct screen *s, const struct guest *g, const struct guest_counters *counters)
 {
-	last.guest[g->id] = counters_totals(counters);
-	last.serial[g->id] = g->serial;
+	s->last->guest[g->id] = counters_totals(counters);
+	s->last->serial[g->id] = g->serial;
 }
 
 static void
 draw_guest(struct screen *s, const struct guest *g, const struct guest_counters *counters,
 	double seconds)
 {
-	struct guest_totals *old = &last.guest[g->id], now = counters_totals(counters);
+	struct guest_totals *old = &s->last->guest[g->id], now = counters_totals(counters);
 	struct rte_ether_addr mac = { { 0 } };
 	unsigned int pairs = 0, i;
 
-	if (last.serial[g->id] != g->serial)
+	if (s->last->serial[g->id] != g->serial)
 		memset(old, 0, sizeof(*old));
 	for (i = 0; i < QUEUE_PAIR_WORDS; i++)
 		pairs += (unsigned int)__builtin_popcountll(
@@ -201,17 +193,17 @@ draw_guests(struct screen *s, const struct stats_source *src, double seconds)
 		}
 		if (room)
 			draw_guest(s, all->guest[i], &counters, seconds);
-		remember(all->guest[i], &counters);
+		remember(s, all->guest[i], &counters);
 	}
 }
 
 void
-stats_screen(const struct stats_source *src)
+stats_screen(const struct stats_source *src, struct stats_last *last)
 {
 	uint64_t now = rte_rdtsc();
-	double seconds = last.when > 0 ? (double)(now - last.when) / (double)rte_get_tsc_hz() : 0;
+	double seconds = last->when > 0 ? (double)(now - last->when) / (double)rte_get_tsc_hz() : 0;
 	struct winsize size = { 0 };
-	struct screen s = { .columns = COLUMNS, .lines = LINES };
+	struct screen s = { .last = last, .columns = COLUMNS, .lines = LINES };
 	char *text = NULL;
 	size_t len = 0;
 
@@ -234,7 +226,7 @@ stats_screen(const struct stats_source *src)
 	pthread_mutex_unlock(&src->guests->mutex);
 	fputs("\033[J", s.out); /* and what was below */
 	fclose(s.out);
-	last.when = now;
+	last->when = now;
 	log_statistics(text, len, true); /* in one piece: no flicker */
 	free(text);
 }

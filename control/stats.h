@@ -23,6 +23,15 @@ struct stats_source {
 	unsigned int nb_workers;
 };
 
+/** What was counted when the last screen was drawn, for rates; all 0: there was none. */
+struct stats_last {
+	uint64_t when; /**< TSC */
+	uint64_t serial[GUEST_MAX];
+	struct guest_totals guest[GUEST_MAX];
+	uint64_t cycles[RTE_MAX_LCORE], busy[RTE_MAX_LCORE];
+	struct uplink_counters uplink;
+};
+
 /**
  * What a guest is, in a word. Any thread, under the guest table's mutex.
  *
@@ -44,16 +53,18 @@ const char *stats_no_traffic_reason(const struct guest *g);
  * control loop, which does not wait for a reader.
  *
  * @param src what to show
+ * @param[in,out] last of the screen before
  */
-void stats_print(const struct stats_source *src);
+void stats_print(const struct stats_source *src, struct stats_last *last);
 
 /**
  * Draw the screen of --stats over the one before: rates beside totals, reasons of drops, what the
  * workers do; as wide and as high as the terminal that stdout is. Called by the control loop.
  *
  * @param src what to show
+ * @param[in,out] last of the screen before
  */
-void stats_screen(const struct stats_source *src);
+void stats_screen(const struct stats_source *src, struct stats_last *last);
 
 /**
  * Add up a guest's counters. Any thread.

@@ -38,6 +38,7 @@
 
 #define CUT_PREFIX "from="
 
+/* Of the file, since rte_telemetry calls back without an argument. */
 static const struct stats_source *source;
 static pthread_mutex_t source_lock = PTHREAD_MUTEX_INITIALIZER;
 

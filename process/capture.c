@@ -43,6 +43,7 @@ struct capture {
 	char peer[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
 
+/* Of the file, since EAL calls back without an argument. */
 static struct {
 	pthread_mutex_t lock;
 	rte_mp_t serve; /* librte_pdump's own action */

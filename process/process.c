@@ -154,7 +154,7 @@ process_is_to_end(void)
 bool
 process_lacks_descriptors(int error)
 {
-	static time_t last; /* atomic */
+	static time_t last; /* of the process, as its descriptors are; atomic */
 	struct timespec now;
 	struct rlimit limit = { 0 };
 

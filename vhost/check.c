@@ -21,17 +21,11 @@
 #define MAPPED_MAX (UINT64_C(64) << 40)
 #define MAPPED_PER_CONNECTION_MAX (UINT64_C(16) << 40)
 
-static struct {
-	uint64_t features, protocol_features;
-} offered;
-
-static uint64_t mapped; /* by all connections */
-
 void
 check_offer(uint64_t features, uint64_t protocol_features)
 {
-	offered.features = features;
-	offered.protocol_features = protocol_features;
+	connections_shared()->features = features;
+	connections_shared()->protocol_features = protocol_features;
 }
 
 static bool
@@ -242,7 +236,7 @@ check_memory(const struct connection *c)
 	}
 	total = total_length(&memory, c->fds);
 	if (total > MAPPED_PER_CONNECTION_MAX ||
-			mapped - c->negotiated.mapped + total > MAPPED_MAX)
+			connections_shared()->mapped - c->negotiated.mapped + total > MAPPED_MAX)
 		return "region cannot be mapped";
 	return try_to_map(&memory, c->fds);
 }
@@ -276,7 +270,7 @@ check_features(const struct negotiated *n, uint64_t features)
 {
 	uint64_t changed = features ^ n->features;
 
-	if (features & ~offered.features)
+	if (features & ~connections_shared()->features)
 		return "features were not offered";
 	/* What librte_vhost keeps for a ring depends on its layout, from the time it has a size. */
 	if (changed & RTE_BIT64(VIRTIO_F_RING_PACKED) && entries(n) > 0)
@@ -407,7 +401,7 @@ check_message(const struct connection *c)
 		return c->nb_fds > 0 && fds_kind(c->fds[0]) != FDS_EVENTFD
 			? "kick or error descriptor is not an eventfd" : NULL;
 	case VHOST_USER_SET_PROTOCOL_FEATURES:
-		return m->payload.u64 & ~offered.protocol_features
+		return m->payload.u64 & ~connections_shared()->protocol_features
 			? "features were not offered" : NULL;
 	case VHOST_USER_NET_SET_MTU:
 		return m->payload.u64 >= RTE_ETHER_MIN_MTU && m->payload.u64 <= UINT16_MAX
@@ -449,7 +443,7 @@ set_memory(struct connection *c)
 	/* The descriptors have gone by now; what was mapped is this or less than a block more. */
 	for (i = 0; i < memory.nregions; i++)
 		now += memory.region[i].mmap_offset + memory.region[i].size;
-	mapped += now - c->negotiated.mapped;
+	connections_shared()->mapped += now - c->negotiated.mapped;
 	c->negotiated.mapped = now;
 	c->negotiated.has_memory = true;
 }
@@ -512,6 +506,6 @@ check_done(struct connection *c)
 void
 check_forget(struct negotiated *n)
 {
-	mapped -= n->mapped;
+	connections_shared()->mapped -= n->mapped;
 	memset(n, 0, sizeof(*n));
 }

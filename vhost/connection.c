@@ -24,19 +24,22 @@
  */
 #define CLOSING_MS 1000
 
-static struct connection connections[CONNECTION_PLACES];
-static unsigned int nb_open;
+/* The table. Of the file, since librte_vhost calls back with no more than a vid. */
+static struct {
+	struct connection place[CONNECTION_PLACES];
+	struct connections_shared shared;
+} table;
 
 struct connection *
 connection_at(unsigned int i)
 {
-	return &connections[i];
+	return &table.place[i];
 }
 
-unsigned int
-connections_open(void)
+struct connections_shared *
+connections_shared(void)
 {
-	return nb_open;
+	return &table.shared;
 }
 
 static void
@@ -57,8 +60,8 @@ find_place(void)
 	unsigned int i;
 
 	for (i = 0; i < CONNECTION_PLACES; i++) {
-		if (connections[i].state == CONNECTION_FREE)
-			return &connections[i];
+		if (table.place[i].state == CONNECTION_FREE)
+			return &table.place[i];
 	}
 	return NULL;
 }
@@ -83,7 +86,7 @@ connection_create(int fd, struct vhost_socket *s)
 	c->since_ms = relay_now_ms();
 	c->fds_known = true;
 	c->state = CONNECTION_READS;
-	nb_open++;
+	table.shared.nb_open++;
 	/* Data out of band would be dropped, with its descriptors, by whoever reads past it. */
 	setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
 	if (relay_watch(&c->front, true) < 0)
@@ -445,7 +448,7 @@ connection_end(struct connection *c)
 	shutdown(c->front.fd, SHUT_RDWR);
 	c->state = CONNECTION_ENDED;
 	c->socket->connected = false;
-	nb_open--;
+	table.shared.nb_open--;
 	connection_advance(c);
 }
 

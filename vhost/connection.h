@@ -22,6 +22,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "main.h"
 #include "vhost/vhost_user.h"
@@ -56,6 +57,7 @@ struct vhost_socket {
 	bool internal;	      /**< of the CUSE device: its callers may take their time */
 	bool connected;	      /**< client: there is a connection; the relay's own */
 	uint64_t next_try_ms; /**< client: when to connect; the relay's own */
+	struct stat made;     /**< what was made at its path; st_ino 0: nothing. Main thread */
 };
 
 enum connection_state {
@@ -103,6 +105,16 @@ struct connection {
 	struct device device;	   /**< from DEVICE_THERE to DEVICE_GONE */
 };
 
+/** What all connections share. The relay's own, but for the offer, which is constant by then. */
+struct connections_shared {
+	uint64_t features, protocol_features; /**< offered */
+	uint64_t mapped;		      /**< bytes of address space that they have mapped */
+	unsigned int nb_open;		      /**< connections that have not ended */
+};
+
+/** The one that all connections share. */
+struct connections_shared *connections_shared(void);
+
 /**
  * Take a place for a connection. There must be one.
  *
@@ -142,8 +154,5 @@ struct connection *connection_at(unsigned int i);
 
 /** Whether there is a place for one more. */
 bool connection_has_place(void);
-
-/** How many connections have not ended. */
-unsigned int connections_open(void);
 
 #endif /* VHOST_CONNECTION_H */

@@ -33,7 +33,7 @@ static struct {
 	STAILQ_HEAD(, fds_batch) queue;
 	unsigned int waiting, threads, idle;
 	int wake_fd;
-} closers = {
+} closers = { /* of the process: closing may take longer than the connection lasts */
 	.mutex = PTHREAD_MUTEX_INITIALIZER,
 	.work = PTHREAD_COND_INITIALIZER,
 	.queue = STAILQ_HEAD_INITIALIZER(closers.queue),

@@ -35,11 +35,13 @@
 /* How long after such a line the next one may come. */
 #define FULL_LOG_MS 60000
 
+/* Of the file, since librte_vhost calls back with no more than a vid. */
 static struct {
 	struct vhost_socket *sockets;
 	unsigned int nb_sockets;
 	char back[sizeof("/proc/self/fd/") + 12]; /* the socket that librte_vhost serves */
-	int epoll_fd, wake_fd;
+	int epoll_fd;
+	struct poll_source wake; /* readable when there is something to advance */
 	bool stop; /* atomic */
 	bool running, paused;
 	uint64_t tick_ms, full_ms;
@@ -48,7 +50,7 @@ static struct {
 	pthread_mutex_t mutex; /* of what follows */
 	struct connection *pending;
 	struct connection *of_vid[RTE_MAX_VHOST_DEVICE];
-} relay = { .epoll_fd = -1, .wake_fd = -1, .mutex = PTHREAD_MUTEX_INITIALIZER };
+} relay = { .epoll_fd = -1, .wake.fd = -1, .mutex = PTHREAD_MUTEX_INITIALIZER };
 
 uint64_t
 relay_now_ms(void)
@@ -62,14 +64,14 @@ relay_now_ms(void)
 int
 relay_wake_fd(void)
 {
-	return relay.wake_fd;
+	return relay.wake.fd;
 }
 
 static void
 wake(void)
 {
 	uint64_t one = 1;
-	ssize_t ignored = write(relay.wake_fd, &one, sizeof(one));
+	ssize_t ignored = write(relay.wake.fd, &one, sizeof(one));
 
 	RTE_SET_USED(ignored);
 }
@@ -245,7 +247,7 @@ has_room(void)
 	struct connection *idle;
 	int fd;
 
-	if (connections_open() >= CONNECTION_MAX) {
+	if (connections_shared()->nb_open >= CONNECTION_MAX) {
 		idle = find_idle(now_ms);
 		if (idle == NULL) {
 			log_full(now_ms, "256 are open");
@@ -383,8 +385,6 @@ wake_ready(struct poll_source *source)
 		advance_all();
 }
 
-static struct poll_source wake_source = { -1, wake_ready };
-
 static void *
 run(void *arg)
 {
@@ -420,11 +420,11 @@ relay_start(struct vhost_socket *sockets, unsigned int n, int back)
 	snprintf(relay.back, sizeof(relay.back), "/proc/self/fd/%d", back);
 	relay.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	/* Never closed: threads that close descriptors may write to it at any time. */
-	relay.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (relay.epoll_fd < 0 || relay.wake_fd < 0)
+	relay.wake.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (relay.epoll_fd < 0 || relay.wake.fd < 0)
 		return -errno;
-	wake_source.fd = relay.wake_fd;
-	ret = relay_watch(&wake_source, false);
+	relay.wake.ready = wake_ready;
+	ret = relay_watch(&relay.wake, false);
 	for (i = 0; i < n && ret == 0; i++) {
 		sockets[i].listener.ready = listener_ready;
 		if (sockets[i].listener.fd >= 0)

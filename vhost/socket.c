@@ -27,17 +27,17 @@
  */
 #define BACKLOG 128
 
-static const struct port_ops *port_ops;
-static struct vhost_socket sockets[SOCKET_MAX + 1];
-static struct stat made[SOCKET_MAX + 1]; /* what was made at their paths; st_ino 0: nothing */
-static unsigned int nb_open;
-
-/* The socket that librte_vhost serves. It has a name only while it is made. */
+/* Of the file, since librte_vhost calls back with no more than a vid. */
 static struct {
+	const struct port_ops *ops;
+	struct vhost_socket socket[SOCKET_MAX + 1];
+	unsigned int nb_sockets;
+
+	/* The socket that librte_vhost serves. It has a name only while it is made. */
 	char dir[48], path[64];
 	bool registered;
 	int fd; /* by which the relay connects to it */
-} back = { .fd = -1 };
+} vhost = { .fd = -1 };
 
 /* Path i of the configuration, NULL after the last. */
 static const char *
@@ -194,7 +194,7 @@ on_new_device(int vid)
 	if (c == NULL || c->device.busy)
 		return -EPROTO;
 	device_set_running(&c->device, true);
-	ret = port_ops->start(port_ops->guests, &c->device);
+	ret = vhost.ops->start(vhost.ops->guests, &c->device);
 	if (ret == 0)
 		__atomic_store_n(&c->was_guest, 1, __ATOMIC_RELEASE);
 	else
@@ -221,7 +221,7 @@ on_vring_state_changed(int vid, uint16_t vring, int enable)
 		return 0;
 	device_enable_ring(d, vring, enable != 0);
 	if (enable)
-		port_ops->check(port_ops->guests, d);
+		vhost.ops->check(vhost.ops->guests, d);
 	return 0;
 }
 
@@ -335,7 +335,7 @@ static const struct rte_vhost_user_extern_ops message_ops = {
 static int
 on_new_connection(int vid)
 {
-	struct connection *c = relay_claim(vid, port_ops->rcu);
+	struct connection *c = relay_claim(vid, vhost.ops->rcu);
 
 	if (c == NULL)
 		return -EPERM;
@@ -348,7 +348,7 @@ on_destroy_connection(int vid)
 	struct device *d = device_of(vid);
 
 	if (d != NULL) {
-		port_ops->leave(port_ops->guests, d);
+		vhost.ops->leave(vhost.ops->guests, d);
 		device_close(d);
 	}
 	relay_release(vid);
@@ -406,30 +406,30 @@ start_back(const struct config *cfg)
 	uint64_t features = 0, protocol_features = 0;
 	int ret;
 
-	snprintf(back.dir, sizeof(back.dir), "%s/vhost-switch-XXXXXX", home);
-	if (mkdtemp(back.dir) == NULL)
+	snprintf(vhost.dir, sizeof(vhost.dir), "%s/vhost-switch-XXXXXX", home);
+	if (mkdtemp(vhost.dir) == NULL)
 		return -errno;
-	snprintf(back.path, sizeof(back.path), "%s/relay", back.dir);
-	ret = rte_vhost_driver_register(back.path, RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS);
-	back.registered = ret == 0;
+	snprintf(vhost.path, sizeof(vhost.path), "%s/relay", vhost.dir);
+	ret = rte_vhost_driver_register(vhost.path, RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS);
+	vhost.registered = ret == 0;
 	if (ret == 0)
-		ret = offer_features(back.path, cfg);
+		ret = offer_features(vhost.path, cfg);
 	if (ret == 0)
-		ret = offer_protocol_features(back.path);
+		ret = offer_protocol_features(vhost.path);
 	if (ret == 0)
-		ret = rte_vhost_driver_callback_register(back.path, &device_ops);
+		ret = rte_vhost_driver_callback_register(vhost.path, &device_ops);
 	if (ret == 0)
-		ret = rte_vhost_driver_get_features(back.path, &features);
+		ret = rte_vhost_driver_get_features(vhost.path, &features);
 	if (ret == 0)
-		ret = rte_vhost_driver_get_protocol_features(back.path, &protocol_features);
+		ret = rte_vhost_driver_get_protocol_features(vhost.path, &protocol_features);
 	if (ret == 0)
-		ret = rte_vhost_driver_start(back.path);
+		ret = rte_vhost_driver_start(vhost.path);
 	if (ret == 0)
-		back.fd = open(back.path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		vhost.fd = open(vhost.path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	check_offer(features, protocol_features);
-	unlink(back.path);
-	rmdir(back.dir);
-	return back.fd < 0 ? -EIO : 0;
+	unlink(vhost.path);
+	rmdir(vhost.dir);
+	return vhost.fd < 0 ? -EIO : 0;
 }
 
 /*
@@ -488,12 +488,12 @@ start_server(struct vhost_socket *s, const struct config *cfg, struct stat *st)
 static int
 open_socket(const char *path, const struct config *cfg)
 {
-	struct vhost_socket *s = &sockets[nb_open];
+	struct vhost_socket *s = &vhost.socket[vhost.nb_sockets];
 	struct stat st;
 
 	*s = (struct vhost_socket){ .listener.fd = -1, .path = path,
 		.client = is_client(cfg, path), .internal = path == cfg->cuse_socket };
-	made[nb_open++].st_ino = 0;
+	vhost.nb_sockets++;
 	if (s->client)
 		return 0;
 	if (lstat(path, &st) == 0) {
@@ -505,7 +505,7 @@ open_socket(const char *path, const struct config *cfg)
 	s->listener.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (s->listener.fd < 0)
 		return -errno;
-	return start_server(s, cfg, &made[nb_open - 1]);
+	return start_server(s, cfg, &s->made);
 }
 
 static void
@@ -523,7 +523,7 @@ sockets_open(const struct config *cfg, const struct port_ops *ops)
 	unsigned int i;
 	int ret;
 
-	port_ops = ops;
+	vhost.ops = ops;
 	memory_wake(ops->wake_fd);
 	if (start_back(cfg) < 0) {
 		RTE_LOG(ERR, CONFIG, "librte_vhost cannot serve a socket below /run or /tmp\n");
@@ -536,37 +536,37 @@ sockets_open(const struct config *cfg, const struct port_ops *ops)
 			return -EIO;
 		}
 	}
-	ret = relay_start(sockets, nb_open, back.fd);
-	for (i = 0; i < nb_open && ret == 0; i++)
-		log_open(&sockets[i]);
+	ret = relay_start(vhost.socket, vhost.nb_sockets, vhost.fd);
+	for (i = 0; i < vhost.nb_sockets && ret == 0; i++)
+		log_open(&vhost.socket[i]);
 	return ret;
 }
 
 /* Remove a socket, unless it is somebody else's by now. */
 static void
-close_socket(unsigned int i)
+close_socket(const struct vhost_socket *s)
 {
 	struct stat st;
 
-	if (sockets[i].listener.fd < 0)
+	if (s->listener.fd < 0)
 		return;
-	close(sockets[i].listener.fd);
-	if (made[i].st_ino != 0 && lstat(sockets[i].path, &st) == 0 &&
-			st.st_ino == made[i].st_ino && st.st_dev == made[i].st_dev)
-		unlink(sockets[i].path);
+	close(s->listener.fd);
+	if (s->made.st_ino != 0 && lstat(s->path, &st) == 0 && st.st_ino == s->made.st_ino &&
+			st.st_dev == s->made.st_dev)
+		unlink(s->path);
 }
 
 void
 sockets_close(void)
 {
 	relay_stop();
-	while (nb_open > 0)
-		close_socket(--nb_open);
-	if (back.registered)
-		rte_vhost_driver_unregister(back.path);
-	back.registered = false;
+	while (vhost.nb_sockets > 0)
+		close_socket(&vhost.socket[--vhost.nb_sockets]);
+	if (vhost.registered)
+		rte_vhost_driver_unregister(vhost.path);
+	vhost.registered = false;
 	relay_close();
-	if (back.fd >= 0)
-		close(back.fd);
-	back.fd = -1;
+	if (vhost.fd >= 0)
+		close(vhost.fd);
+	vhost.fd = -1;
 }
