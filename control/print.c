@@ -6,6 +6,8 @@
 
 #include "control/stats.h"
 #include "log/log.h"
+#include "port/guest.h"
+#include "switch/worker.h"
 
 static void
 print_guest(const struct stats_source *src, uint16_t id, FILE *out)

@@ -10,6 +10,9 @@
 
 #include "control/stats.h"
 #include "log/log.h"
+#include "port/guest.h"
+#include "switch/worker.h"
+#include "uplink/uplink.h"
 
 /* Without a size of its own a terminal is taken for this. */
 #define COLUMNS 80

@@ -2,6 +2,9 @@
 #include <string.h>
 
 #include "control/stats.h"
+#include "port/guest.h"
+#include "switch/worker.h"
+#include "uplink/uplink.h"
 
 void
 stats_guest(const struct stats_source *src, uint16_t id, struct guest_counters *sum)

@@ -11,7 +11,19 @@
  * counters are read while workers write them.
  */
 
-#include "switch/worker.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_config.h>
+
+#include "main.h"
+#include "stats/counters.h"
+
+struct guest;
+struct guests;
+struct mirror;
+struct uplink;
+struct worker;
 
 /** What there is to show. */
 struct stats_source {

@@ -9,6 +9,10 @@
 
 #include "control/stats.h"
 #include "log/log.h"
+#include "port/guest.h"
+#include "switch/mirror.h"
+#include "switch/worker.h"
+#include "uplink/uplink.h"
 
 /*
  * Guests are keys of dictionaries, by device id: one guest with all that is known of it. With an id

@@ -57,6 +57,7 @@ static __thread struct line {
 	char bytes[LINE_BYTES];
 } line_of_thread[SOURCES];
 
+/* Of the file: streams of the C library and the handlers of a crash know no argument. */
 static struct sink sink_stderr = { .fd = STDERR_FILENO };
 static struct sink sink_stdout = { .fd = STDOUT_FILENO };
 static struct sink sink_syslog = { .fd = -1, .style = SINK_SYSLOG };

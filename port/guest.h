@@ -37,8 +37,8 @@
 #include <rte_mbuf.h>
 #include <rte_rcu_qsbr.h>
 #include "main.h"
-#include "stats/counters.h"
 #include "port/fdb.h"
+#include "stats/counters.h"
 #include "uplink/uplink.h"
 #include "vhost/vring.h"
 

@@ -36,8 +36,8 @@
 #include <rte_mbuf.h>
 #include <rte_prefetch.h>
 
-#include "switch/copy.h"
 #include "port/fdb.h"
+#include "switch/copy.h"
 #include "vhost/chain.h"
 
 /**

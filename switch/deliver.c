@@ -4,7 +4,9 @@
 #include <rte_hash_crc.h>
 #include <rte_net.h>
 
+#include "port/guest.h"
 #include "switch/deliver.h"
+#include "switch/mirror.h"
 #include "switch/worker.h"
 
 /* Segments of the buffers of one frame, and buffers, at most. */

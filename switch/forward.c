@@ -4,12 +4,14 @@
 #include <rte_branch_prediction.h>
 #include <rte_ether.h>
 
+#include "port/guest.h"
 #include "switch/deliver.h"
 #include "switch/forward.h"
 #include "switch/offload.h"
 #include "switch/received.h"
 #include "switch/vlan.h"
 #include "switch/worker.h"
+#include "uplink/uplink.h"
 
 /* Where a frame of a guest goes. */
 enum destination {

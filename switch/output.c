@@ -4,6 +4,7 @@
 
 #include <rte_branch_prediction.h>
 
+#include "port/guest.h"
 #include "switch/deliver.h"
 #include "switch/offload.h"
 #include "switch/worker.h"

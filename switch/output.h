@@ -13,8 +13,8 @@
  * Batches of deferred frames are offered again in each round, for as long as retry.h says.
  */
 
-#include "switch/burst.h"
 #include "stats/counters.h"
+#include "switch/burst.h"
 #include "switch/retry.h"
 
 struct guest;

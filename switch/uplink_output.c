@@ -5,6 +5,7 @@
 #include "switch/offload.h"
 #include "switch/vlan.h"
 #include "switch/worker.h"
+#include "uplink/uplink.h"
 
 void
 output_to_uplink(struct worker *w, struct rte_mbuf *m)

@@ -6,9 +6,13 @@
 #include <rte_cycles.h>
 #include <rte_rcu_qsbr.h>
 
+#include "port/guest.h"
+#include "switch/burst.h"
 #include "switch/deliver.h"
 #include "switch/forward.h"
+#include "switch/mirror.h"
 #include "switch/worker.h"
+#include "uplink/uplink.h"
 
 /*
  * Empty the batches before the end of the round: after a burst of n that was short, and when

@@ -30,12 +30,14 @@
 #include <rte_branch_prediction.h>
 #include <rte_mempool.h>
 
-#include "port/guest.h"
 #include "main.h"
 #include "stats/counters.h"
-#include "switch/mirror.h"
 #include "switch/output.h"
-#include "uplink/uplink.h"
+
+struct guests;
+struct mirror;
+struct rte_rcu_qsbr;
+struct uplink;
 
 /** What all workers share; constant while they run, but for stop. */
 struct switch_ctx {

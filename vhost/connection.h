@@ -25,10 +25,10 @@
 #include <sys/stat.h>
 
 #include "main.h"
-#include "vhost/vhost_user.h"
 #include "vhost/check.h"
 #include "vhost/fds.h"
 #include "vhost/memory.h"
+#include "vhost/vhost_user.h"
 #include "vhost/vring.h"
 
 /**

@@ -15,8 +15,8 @@
 #include <rte_branch_prediction.h>
 #include <rte_common.h>
 
-#include "vhost/notify.h"
 #include "main.h"
+#include "vhost/notify.h"
 
 /* Completions that a context has room for: one is enough, as each is consumed at once. */
 #define EVENTS 8
@@ -45,7 +45,7 @@ static __thread struct notifier {
 	timer_t timer;
 } notifier;
 
-/* An operation on it completes at once. */
+/* An operation on it completes at once. Of the file: pthread_once() passes no argument. */
 static int dev_null = -1;
 
 static void

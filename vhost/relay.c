@@ -16,8 +16,8 @@
 #include <rte_vhost.h>
 
 #include "main.h"
-#include "thread.h"
 #include "process/process.h"
+#include "thread.h"
 #include "vhost/relay.h"
 
 /* How often times are looked at, and connecting is tried again with --client. */

@@ -12,12 +12,12 @@
 
 #include <rte_vhost.h>
 
-#include "vhost/vhost_user.h"
 #include "vhost/check.h"
 #include "vhost/connection.h"
 #include "vhost/memory.h"
 #include "vhost/relay.h"
 #include "vhost/socket.h"
+#include "vhost/vhost_user.h"
 
 #define DEFAULT_BASENAME "vhost-net"
 

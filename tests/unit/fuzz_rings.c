@@ -23,7 +23,9 @@
 
 #include "switch/deliver.h"
 #include "switch/forward.h"
+#include "port/guest.h"
 #include "switch/worker.h"
+#include "uplink/uplink.h"
 
 #include "tests/unit/driver.h"
 

@@ -6,7 +6,9 @@
 #include <rte_cycles.h>
 
 #include "switch/deliver.h"
+#include "port/guest.h"
 #include "switch/worker.h"
+#include "uplink/uplink.h"
 #include "unit.h"
 
 #define RING 64
