@@ -24,7 +24,6 @@ MARKS = ("# needs hardware", "# not run by a test")
 ELSEWHERE = {
     "building": r"make install$",  # test_install.py; the folder for a package is tried here
     "cuse": r".",  # inside a VM: tests/vm/test_cuse.py
-    "eventfd_link": r".",  # likewise
     "multihost": r"qemu-system|\(qemu\)|pytest",  # tests/vm/test_multihost.py
     "qemu": r"qemu-system",  # test_qemu.py
     "qemu-wrap": r"qemu-wrap",  # likewise
