@@ -29,7 +29,7 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(ROOT, "tests/system"))
+sys.path.insert(0, os.path.join(ROOT, "tests/lib"))
 
 from harness import cpus, give_back_hugepages, reserve_hugepages, wait_for  # noqa: E402
 from vhostuser import Guest  # noqa: E402

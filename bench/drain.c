@@ -2,7 +2,7 @@
 /*
  * Guests that cost next to nothing, so that the switch is what is measured: their rings are filled
  * in one go and emptied in one go, by plain stores. Who started this has spoken to the switch for
- * them (tests/system/vhostuser.py) and describes them on stdin, one a line:
+ * them (tests/lib/vhostuser.py) and describes them on stdin, one a line:
  *
  *   guest FILE LENGTH SIZE RX-DESC RX-AVAIL RX-USED RX-BUFFERS TX-DESC TX-AVAIL TX-USED TX-BUFFERS STRIDE MAC
  *

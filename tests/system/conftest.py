@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
-import os
 import subprocess
-import sys
 
 import pytest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-from harness import give_back_hugepages, hugepages, reserve_hugepages  # noqa: E402
-from vhostuser import Guest  # noqa: E402
+from harness import give_back_hugepages, hugepages, reserve_hugepages
+from vhostuser import Guest
 
 
 @pytest.fixture

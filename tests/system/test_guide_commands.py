@@ -180,7 +180,7 @@ class Session:
             return
         vlan = re.match(r"ip link add link (\S+) name (\S+) type vlan id (\d+)$", command)
         if vlan and not has_vlan_devices():
-            self.start(vlan[2], f"tests/system/vlan_device.py {vlan[2]} {vlan[1]} {vlan[3]}", "ready")
+            self.start(vlan[2], f"tests/lib/vlan_device.py {vlan[2]} {vlan[1]} {vlan[3]}", "ready")
             return
         if "http.server" in command:
             self.start("server", command.replace("python3", "python3 -u"), "Serving HTTP")

@@ -59,7 +59,7 @@ def test_guests_killed_under_load(app, lcores):
             while left > 0:
                 procs = []
                 for mac in macs:
-                    code = VICTIM.format(path=os.path.join(ROOT, "tests/system"), sock=s.sock,
+                    code = VICTIM.format(path=os.path.join(ROOT, "tests/lib"), sock=s.sock,
                                          mac=mac, peer="02:00:00:00:06:00")
                     procs.append(subprocess.Popen([sys.executable, "-c", code],
                                                   stdout=subprocess.PIPE, text=True))

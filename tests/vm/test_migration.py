@@ -3,16 +3,12 @@
 
 import os
 import struct
-import sys
 import threading
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
-
-from harness import Switch, cpus, wait_for  # noqa: E402
-from vhostuser import Guest  # noqa: E402
-from vm import Qmp, Vm  # noqa: E402
+from harness import Switch, cpus, wait_for
+from vhostuser import Guest
+from vm import Qmp, Vm
 
 MAC = "52:54:00:00:00:01"
 MEMORY = 128  # MB

@@ -6,17 +6,13 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 import threading
 import time
 
 import pytest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
-
-from harness import Switch, cpus, inside, wait_for  # noqa: E402
-from vm import Qmp, Vm  # noqa: E402
+from harness import Switch, cpus, inside, wait_for
+from vm import Qmp, Vm
 
 MAC, PINGER = "52:54:00:00:00:01", "02:00:00:00:ee:01"
 VM_IP, PINGER_IP = "192.168.77.1", "192.168.77.9"

@@ -4,17 +4,13 @@
 import os
 import socket
 import struct
-import sys
 import time
 
 import pytest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
-
-from harness import Switch, cpus, wait_for  # noqa: E402
-from vhostuser import Guest  # noqa: E402
-from vm import Qmp, Vm  # noqa: E402
+from harness import Switch, cpus, wait_for
+from vhostuser import Guest
+from vm import Qmp, Vm
 
 MAC, ADDRESS = "52:54:00:00:00:01", bytes([192, 168, 77, 1])
 SCRIPT = "ip addr add 192.168.77.1/24 dev eth0; echo here; sleep 600"

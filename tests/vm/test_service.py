@@ -4,15 +4,11 @@
 import glob
 import os
 import shutil
-import sys
 
 import pytest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
-
-from harness import APP, ROOT, wait_for  # noqa: E402
-from vm import Vm, copy_program  # noqa: E402
+from harness import APP, ROOT, wait_for
+from vm import Vm, copy_program
 
 SYSTEMD = "/lib/systemd/systemd"
 

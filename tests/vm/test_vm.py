@@ -1,17 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Two Linux VMs under QEMU: ping and TCP through the switch, with and without offloads."""
 
-import os
 import re
-import sys
 
 import pytest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
-
-from harness import Switch, cpus  # noqa: E402
-from vm import Vm  # noqa: E402
+from harness import Switch, cpus
+from vm import Vm
 
 CLIENT = """
 ip addr add 192.168.77.2/24 dev eth0
