@@ -18,7 +18,7 @@ from vhostuser import F_CSUM, F_HOST_TSO4, F_MRG_RXBUF, Guest
 
 MULTICAST = "01:00:5e:00:00:fb"
 OWN = "mac_020000825909"  # of the card
-DUMP = os.path.join(ROOT, "build/unit/dump_registers")
+DUMP = os.path.join(ROOT, "build/system/dump_registers")
 ASAN = os.path.join(ROOT, "build/asan/vhost-switch")
 
 

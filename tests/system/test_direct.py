@@ -17,8 +17,8 @@ from vhostuser import (DESC_NEXT, F_CSUM, F_MRG_RXBUF, GET_VRING_BASE, HDR_LEN, 
                        SET_VRING_KICK)
 
 F_LOG_ALL = 1 << 26
-MATRIX = os.path.join(ROOT, "build/unit/matrix")
-FUZZ = os.path.join(ROOT, "build/asan/fuzz_rings")
+MATRIX = os.path.join(ROOT, "build/system/matrix")
+FUZZ = os.path.join(ROOT, "build/unit/fuzz_rings")
 
 
 RUNNING = ("running", "")
