@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from harness import give_back_hugepages, hugepages, reserve_hugepages
+from harness import hugepages, reserved_hugepages
 from vhostuser import Guest
 
 
@@ -33,13 +33,11 @@ def guests():
 @pytest.fixture
 def hugetlbfs(tmp_path):
     """Hugepages that a secondary process can share: a mount of one's own."""
-    before = reserve_hugepages(600)
-    if hugepages() < 500:
-        give_back_hugepages(before)
-        pytest.skip("no hugepages here, and this cannot do without")
-    mount = tmp_path / "huge"
-    mount.mkdir()
-    subprocess.run(["mount", "-t", "hugetlbfs", "-o", "pagesize=2M", "none", mount], check=True)
-    yield str(mount)
-    subprocess.run(["umount", mount], check=True)
-    give_back_hugepages(before)
+    with reserved_hugepages(600):
+        if hugepages() < 500:
+            pytest.skip("no hugepages here, and this cannot do without")
+        mount = tmp_path / "huge"
+        mount.mkdir()
+        subprocess.run(["mount", "-t", "hugetlbfs", "-o", "pagesize=2M", "none", mount], check=True)
+        yield str(mount)
+        subprocess.run(["umount", mount], check=True)
