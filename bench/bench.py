@@ -12,9 +12,9 @@ median and quartiles.
 Modes: "sustained" has virtio_user ports on one lcore (bench/generator.c), where guests and switch
 share the work; "packed" the same with packed virtqueues; "latency" one frame at a time between two
 of them; "drain" guests that cost next to nothing (bench/drain.c), so that the switch is measured.
-"chain" and "indirect" are "drain" with frames of two descriptors, as Linux sends them, and "flood" has
-one guest that broadcasts to all others. "uplink-down" and "uplink-up" are "sustained" with a wire at
-the NIC side (a net_vhost port) that sends to the guests, or that they send to.
+"chain" and "indirect" are "drain" with frames of two descriptors, as Linux sends them, and "flood"
+has one guest that broadcasts to all others. "uplink-down" and "uplink-up" are "sustained" with a
+wire at the NIC side (a net_vhost port) that sends to the guests, or that they send to.
 Peer "other" is the build of vhost-switch that OTHER_SWITCH names.
 """
 
@@ -201,7 +201,8 @@ class Testpmd(Switch):
     def start(self, guests):
         paths = self.sockets(guests) + [self.wire] * (self.wire is not None)
         vdev = vdev_args(f"net_vhost{i},iface={path}" for i, path in enumerate(paths))
-        self.pid = self.spawn(["dpdk-testpmd", *eal(self.prefix, ON_BOTH), *vdev, "--", "--nb-cores=1", "--forward-mode=io", "--auto-start",
+        self.pid = self.spawn(["dpdk-testpmd", *eal(self.prefix, ON_BOTH), *vdev, "--",
+                               "--nb-cores=1", "--forward-mode=io", "--auto-start",
                                "--total-num-mbufs=32768", "--txd=256", "--rxd=256", "-i"]).pid
 
 

@@ -95,12 +95,12 @@ def vdev_args(vdevs):
 
 
 def inside(namespace):
-    """What to put before a command. Not "ip netns exec", which remounts /sys and fails in a chroot."""
+    """What to put before a command. "ip netns exec" remounts /sys, which fails in a chroot."""
     return ("nsenter", f"--net=/run/netns/{namespace}")
 
 
 class Place:
-    """A directory that a program runs in, its own unless cwd is given, and EAL's file prefix there."""
+    """A directory for a program, its own unless cwd is given, and EAL's file prefix there."""
 
     def __init__(self, cwd=None, kind="vhost-switch-"):
         self.own_dir = cwd is None
@@ -152,7 +152,7 @@ class Switch(Place):
         wait_for(lambda: self.has(text), timeout, f"'{text}' in the log\n{self.log()}")
 
     def telemetry(self, command):
-        """Ask over the telemetry socket, as dpdk-telemetry.py does. Counters: when they are up to date."""
+        """Ask over telemetry's socket, as dpdk-telemetry.py does; counters once they settle."""
         if command == "/vhost_switch/port":
             self.settle()
         path = os.path.join(runtime_dir(), self.prefix, "dpdk_telemetry.v2")
@@ -172,7 +172,7 @@ class Switch(Place):
             page = self.telemetry(f"{command},{after}") if after else None
 
     def settle(self):
-        """Until each worker has begun and ended a round: what it had taken is forwarded and counted."""
+        """Until each worker has begun and ended a round: what it had taken is counted then."""
         def rounds():
             return {i: w["rounds"] for page in self.pages("/vhost_switch/workers")
                     for i, w in page.items()}

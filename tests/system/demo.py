@@ -45,7 +45,8 @@ def with_vms(switch):
             seen.append(int(m.group(1)))
 
     machines = [vm.Vm(f"vm{i + 1}", SCRIPT.format(me=i + 1, peer=2 - i, count=6, last="sleep 8"),
-                      switch.sock, MACS[i], cpus=str(harness.cpus()[1]), memory=128, say=console) for i in range(2)]
+                      switch.sock, MACS[i], cpus=str(harness.cpus()[1]), memory=128, say=console)
+                for i in range(2)]
     say("two Linux VMs are booting under QEMU; that takes a few seconds")
     try:
         harness.wait_for(lambda: len(seen) == 2 or any(m.proc.poll() for m in machines), 120,
@@ -57,7 +58,8 @@ def with_vms(switch):
     finally:
         for m in machines:
             m.kill()
-    return f"{sum(seen)} of 12 pings were answered between two Linux VMs", len(seen) == 2 and all(seen)
+    return (f"{sum(seen)} of 12 pings were answered between two Linux VMs",
+            len(seen) == 2 and all(seen))
 
 
 def without_vms(switch):

@@ -123,17 +123,20 @@ receive(uint16_t from, uint16_t to, uint32_t size, uint32_t *next)
 	uint16_t i, n = rte_eth_rx_burst(to, 0, frames, BURST);
 
 	for (i = 0; i < n; i++) {
-		const uint8_t *data = rte_pktmbuf_read(frames[i], 0, RTE_MIN(frames[i]->pkt_len, size), got);
+		const uint8_t *data = rte_pktmbuf_read(frames[i], 0,
+			RTE_MIN(frames[i]->pkt_len, size), got);
 		uint32_t seq;
 
 		memcpy(&seq, data + 14, sizeof(seq));
 		make_frame(want, from, to, seq, size);
 		if (frames[i]->pkt_len != size)
-			printf("wrong: %u to %u: %u bytes, not %u\n", from, to, frames[i]->pkt_len, size);
+			printf("wrong: %u to %u: %u bytes, not %u\n", from, to, frames[i]->pkt_len,
+				size);
 		else if (memcmp(data, want, size) != 0)
 			printf("wrong: %u to %u, %u bytes: content\n", from, to, size);
 		else if (seq < *next)
-			printf("wrong: %u to %u, %u bytes: frame %u after %u\n", from, to, size, seq, *next - 1);
+			printf("wrong: %u to %u, %u bytes: frame %u after %u\n", from, to, size,
+				seq, *next - 1);
 		*next = seq + 1;
 	}
 	rte_pktmbuf_free_bulk(frames, n);
@@ -236,7 +239,8 @@ main(int argc, char **argv)
 		for (from = 0; from < nb_ports; from++) {
 			for (to = 0; to < nb_ports; to++) {
 				if (from != to)
-					try_pair(from, to, (uint32_t)atoi(size) - RTE_ETHER_CRC_LEN);
+					try_pair(from, to,
+						(uint32_t)atoi(size) - RTE_ETHER_CRC_LEN);
 			}
 		}
 	}

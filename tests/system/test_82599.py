@@ -397,7 +397,8 @@ def unsegmented(src, dst, tag, payload, mss):
     """A TCP frame as a guest sends it that leaves segmentation to the card, and its header."""
     from scapy.all import IP, TCP, Dot1Q, Ether, raw
     eth = Ether(src=src.mac.hex(":"), dst=dst)
-    frame = raw((eth / Dot1Q(vlan=tag) if tag else eth) / IP(src="10.0.0.1", dst="10.0.0.2", id=0xfffe) /
+    ip = IP(src="10.0.0.1", dst="10.0.0.2", id=0xfffe)
+    frame = raw((eth / Dot1Q(vlan=tag) if tag else eth) / ip /
                 TCP(sport=1, dport=2, seq=0xffffff00, flags="FPACE", options=[
                     ("Timestamp", (1, 2)), ("NOP", None), ("NOP", None)]) / payload)
     l3 = 18 if tag else 14
@@ -559,7 +560,8 @@ def test_a_register_that_is_not_modelled_ends_the_process(wire):
 def test_what_a_plain_port_cannot_do_is_refused_in_one_line(options, says):
     with Wire("tap") as wire:
         s = wire.switch(*options, start=False)
-        r = subprocess.run(s.args, cwd=s.dir, capture_output=True, text=True, timeout=60, check=False)
+        r = subprocess.run(s.args, cwd=s.dir, capture_output=True, text=True, timeout=60,
+                           check=False)
         os.rmdir(s.dir)
         assert r.returncode == 1
         lines = [line for line in (r.stdout + r.stderr).splitlines() if "vhost-switch:" in line]

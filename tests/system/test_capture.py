@@ -134,8 +134,9 @@ def test_dumpcap_on_the_uplink(guests, tmp_path, hugetlbfs):
 
 
 def dumpcap(s, *args):
-    return subprocess.Popen(["dpdk-dumpcap", f"--file-prefix={s.prefix}", "-i", "net_af_packet0", *args],
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        ["dpdk-dumpcap", f"--file-prefix={s.prefix}", "-i", "net_af_packet0", *args],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def test_a_capture_after_one_that_was_killed(guests, tmp_path, hugetlbfs):
@@ -165,7 +166,7 @@ def test_a_capture_after_one_that_was_killed(guests, tmp_path, hugetlbfs):
 
 
 def test_the_uplink_stays_promiscuous_after_a_capture(guests, tmp_path, hugetlbfs):
-    """dpdk-dumpcap ends promiscuous mode when it ends, which software steering cannot do without."""
+    """dpdk-dumpcap ends promiscuous mode when it ends; software steering cannot do without."""
     with Wire("af_packet") as w, w.switch(huge=hugetlbfs, memory=256) as s:
         a = guests(s)
         dump = dumpcap(s, "-c", "5", "-w", tmp_path / "file")

@@ -96,7 +96,8 @@ def test_help(before):
     assert r.returncode == 0 and r.stderr == ""
     for option in ("-p MASK", "-P", "--dev-basename", "--socket-file", "--client", "--vm2vm",
                    "--mergeable", "--stats", "--rx-retry", "--rx-retry-num", "--rx-retry-delay",
-                   "--socket-owner", "--socket-mode", "--vlan-strip", "--tso", "--tx-csum", "--dcb", "--total-num-mbufs"):
+                   "--socket-owner", "--socket-mode", "--vlan-strip", "--tso", "--tx-csum", "--dcb",
+                   "--total-num-mbufs"):
         assert option in r.stdout
 
 

@@ -369,7 +369,8 @@ def test_the_device_area_at_the_very_end_of_memory(guests, packed, left):
         for ring in evil.rings:
             ring.used = evil.length - left
         evil.start()
-        s.wait_log("(2) virtqueue 0 is not used: it is misaligned or not wholly in the guest's memory")
+        s.wait_log("(2) virtqueue 0 is not used: "
+                   "it is misaligned or not wholly in the guest's memory")
         introduce(a, b)
         a.send([a.frame(evil, b"x"), a.frame("ff:ff:ff:ff:ff:ff", b"x")])
         b.recv(1)
@@ -388,7 +389,7 @@ def jump(g, ring, by):
 @pytest.mark.parametrize("ring,mergeable", [(1, 0), (0, 0), (0, 1)],
                          ids=["transmit", "receive", "mergeable"])
 def test_an_index_that_jumps(guests, ring, mergeable, size):
-    """librte_vhost's list of used elements is as long as the ring. With several queue pairs all is its."""
+    """librte_vhost's list of used elements is as long as the ring; queue pairs share all of it."""
     with Switch("--mergeable", "1", "--rx-retry", "0", app=ASAN) as s:
         a, b = guests(s, 2)
         evil = guests(s, features=F_MRG_RXBUF if mergeable else 0, pairs=2, size=size)
@@ -397,7 +398,9 @@ def test_an_index_that_jumps(guests, ring, mergeable, size):
         for _ in range(3):
             a.send([a.frame("ff:ff:ff:ff:ff:ff", bytes(1000)) for _ in range(40)])
             b.recv(40)
-        s.wait_log(f"(2) disabled: invalid index, address or descriptor chain in its {'transmit' if ring else 'receive'} virtqueue")
+        way = "transmit" if ring else "receive"
+        s.wait_log("(2) disabled: "
+                   f"invalid index, address or descriptor chain in its {way} virtqueue")
         exchange(a, b)
 
 
@@ -432,7 +435,8 @@ def test_an_empty_receive_chain(guests):
             evil.rings[0].set_desc(i, 0, DESC_WRITE)
         evil.rings[0].offer(range(evil.size))
         a.send([a.frame(evil, b"x")])
-        s.wait_log("(2) disabled: invalid index, address or descriptor chain in its receive virtqueue")
+        s.wait_log("(2) disabled: "
+                   "invalid index, address or descriptor chain in its receive virtqueue")
         exchange(a, b)
 
 

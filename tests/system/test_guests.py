@@ -355,7 +355,8 @@ def test_statistics_on_a_terminal(columns, lines):
     if lines < 24:
         assert rows[-1].startswith("... and")
         return
-    assert any(r.startswith("(0)  02:00:00:00:00:01  VLAN 1000  worker 0  queue pairs 1") for r in rows)
+    assert any(r.startswith("(0)  02:00:00:00:00:01  VLAN 1000  worker 0  queue pairs 1")
+               for r in rows)
     assert any(re.fullmatch(r"     TX dropped: no_destination \d+.*", r) for r in rows)
     assert any(re.fullmatch(r"     TX +\d+ +\d[\d.]*k?/s +\d+ +\d+ +\d[\d.]*k?/s", r) for r in rows)
     assert sum(bool(re.search(r"^worker 0 +lcore \d+ +busy +\d+ %", r)) for r in rows) == 1
@@ -385,7 +386,8 @@ def test_a_screen_shows_guests_whole_and_says_how_many_more():
                 if rows[0] == "Device statistics: 4 guests" and \
                         any("TX dropped" in r for r in rows):
                     seen[height] = rows
-                    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height + 1, 100, 0, 0))
+                    fcntl.ioctl(slave, termios.TIOCSWINSZ,
+                                struct.pack("HHHH", height + 1, 100, 0, 0))
         for g in crowd:
             g.close()
         proc.terminate()
@@ -480,9 +482,11 @@ def ones(data):
 def tcp4(src, dst, data, seq=7, mss=0, options=b""):
     """A frame of unsegmented TCP over IPv4 and its virtio-net header."""
     length = 40 + len(options) + len(data)
-    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, length, 1, 0x4000, 64, 6, 0, b"\x0a\0\0\1", b"\x0a\0\0\2")
+    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, length, 1, 0x4000, 64, 6, 0,
+                     b"\x0a\0\0\1", b"\x0a\0\0\2")
     ip = ip[:10] + struct.pack(">H", ~ones(ip) & 0xffff) + ip[12:]
-    tcp = struct.pack(">HHIIBBHHH", 1, 2, seq, 0, (5 + len(options) // 4) << 4, 0x18, 1000, 0, 0) + options
+    tcp = struct.pack(">HHIIBBHHH", 1, 2, seq, 0, (5 + len(options) // 4) << 4, 0x18, 1000, 0, 0)
+    tcp += options
     return dst.mac + src.mac + b"\x08\0" + ip + tcp + data, \
         struct.pack("<BBHHHHH", 1, 1, 54 + len(options), mss, 34, 16, 0)
 
@@ -499,7 +503,8 @@ def data_of(frame, seq):
     return tcp[(tcp[12] >> 4) * 4:]
 
 
-@pytest.mark.parametrize("mss,options", [(1448, 12), (500, 0), (216, 12), (48, 0), (36, 12), (8, 40)])
+@pytest.mark.parametrize("mss,options", [
+    (1448, 12), (500, 0), (216, 12), (48, 0), (36, 12), (8, 40)])
 def test_small_segments_reach_who_cannot_and_who_can(guests, mss, options):
     """The least MSS of Linux is 48, less what TCP's options take of it."""
     from vhostuser import F_CSUM, F_GUEST_CSUM, F_GUEST_TSO4, F_HOST_TSO4
@@ -520,11 +525,12 @@ def test_small_segments_reach_who_cannot_and_who_can(guests, mss, options):
         (got_hdr, whole, _), = able.recv(1, headers=True)
         assert got_hdr[:6] == hdr[:6] and whole[54 + options:] == data
         plain.quiet()
-        assert consistent(s.stats(0))["tx_dropped"] <= 1 and consistent(s.stats(1))["rx_dropped"] == 0
+        assert consistent(s.stats(0))["tx_dropped"] <= 1
+        assert consistent(s.stats(1))["rx_dropped"] == 0
 
 
 def test_a_frame_of_more_segments_than_the_ring_holds(guests):
-    """Its segments follow as the guest empties its ring; what comes after waits, and keeps its order."""
+    """Its segments follow as the guest empties its ring; later frames wait, in their order."""
     from vhostuser import F_CSUM, F_HOST_TSO4
     with Switch("--tso", "1", "--rx-retry-num", "1000", "--rx-retry-delay", "10000") as s:
         a = guests(s, features=F_CSUM | F_HOST_TSO4, buf_len=66000)
@@ -549,7 +555,7 @@ def test_a_frame_of_more_segments_than_the_ring_holds(guests):
 
 
 def test_segments_without_end_are_refused(guests):
-    """An MSS that no stack has: software does not segment it, and a guest that takes it whole gets it whole."""
+    """An MSS that no stack has: software does not segment it, a guest that takes it gets it."""
     from vhostuser import F_CSUM, F_GUEST_CSUM, F_GUEST_TSO4, F_HOST_TSO4
     with Switch("--tso", "1", "--mergeable", "1") as s:
         a = guests(s, features=F_CSUM | F_HOST_TSO4, buf_len=4096)
@@ -577,7 +583,8 @@ def test_segmentation_that_was_not_offered_does_no_harm(guests):
         wait_for(lambda: any(f[14:19] == b"after" for f in b.poll()), what="the frame after")
 
 
-EXTENSIONS = {  # (next header, its bytes with the next of them at the offset that follows, the real destination)
+# next header, its bytes, the offset in them of the next header's number, the real destination
+EXTENSIONS = {
     "hop-by-hop": (0, bytes([0, 0, 1, 4, 0, 0, 0, 0]), 0, None),
     "destination options": (60, bytes([0, 0, 1, 4, 0, 0, 0, 0]), 0, None),
     "routing": (43, bytes([0, 2, 4, 1, 0, 0, 0, 0]) + bytes(15) + b"\x99", 0, bytes(15) + b"\x99"),
@@ -589,13 +596,14 @@ EXTENSIONS = {  # (next header, its bytes with the next of them at the offset th
 
 
 def ipv6_partial(src, dst_mac, kind, proto):
-    """A frame with a partial checksum as a driver leaves it, its virtio-net header, and the frame when finished."""
+    """A frame whose checksum a driver left partial, its virtio-net header, and it finished."""
     number, body, last, final = EXTENSIONS[kind]
     body = body[:last] + bytes([proto]) + body[last + 1:]
     at = 16 if proto == 6 else 6
-    a6, b6 = bytes.fromhex("20010db8") + bytes(11) + b"\1", bytes.fromhex("20010db8") + bytes(11) + b"\2"
-    l4 = struct.pack(">HH", 53, 1024) + (struct.pack(">IIBBHHH", 1, 2, 0x50, 0x18, 9, 0, 0) if proto == 6
-                                        else struct.pack(">HH", 59, 0)) + b"q" * 51
+    a6, b6 = (bytes.fromhex("20010db8") + bytes(11) + last_byte for last_byte in (b"\1", b"\2"))
+    rest = struct.pack(">IIBBHHH", 1, 2, 0x50, 0x18, 9, 0, 0) if proto == 6 else \
+        struct.pack(">HH", 59, 0)
+    l4 = struct.pack(">HH", 53, 1024) + rest + b"q" * 51
     pseudo = ones(a6 + (final or b6) + struct.pack(">IHBB", len(l4), 0, 0, proto))
     head = dst_mac + src.mac + b"\x86\xdd" + struct.pack(
         ">IHBB", 6 << 28, len(body) + len(l4), number, 64) + a6 + b6 + body
@@ -612,7 +620,8 @@ def test_checksum_after_ipv6_extension_headers(guests, kind):
         plain, able = guests(s), guests(s, features=F_GUEST_CSUM)
         introduce(a, plain, able)
         for proto in (6, 17):
-            for dst, to in ((plain.mac, [plain]), (able.mac, [able]), (b"\x33\x33\0\0\0\1", [plain, able])):
+            for dst, to in ((plain.mac, [plain]), (able.mac, [able]),
+                            (b"\x33\x33\0\0\0\1", [plain, able])):
                 frame, hdr, good = ipv6_partial(a, dst, kind, proto)
                 a.send([frame], hdr=hdr)
                 for g in to:
@@ -643,7 +652,8 @@ def test_guests_over_the_limit_wait_for_a_place():
             wait_for(lambda p=place: str(p) in s.guests(), 20, f"guest {place}")
             expected.announce()
             mac = ":".join(f"{x:02x}" for x in expected.mac)
-            wait_for(lambda p=place, m=mac: s.guests()[str(p)].get("mac") == m, 20, f"{mac} as {place}")
+            wait_for(lambda p=place, m=mac: s.guests()[str(p)].get("mac") == m, 20,
+                     f"{mac} as {place}")
         assert sum("all are connected" in line for line in s.lines) == 4
         for g in [g for i, g in enumerate(crowd) if i not in (3, 7, 100)] + late:
             g.close()

@@ -131,7 +131,8 @@ def test_garbage_on_the_socket_harms_nobody_else():
     with Switch() as s:
         a, b = Guest(s.sock, "02:00:00:00:00:01"), Guest(s.sock, "02:00:00:00:00:02")
         s.wait_guests(2)
-        for junk in (b"\xff" * 64, b"", os.urandom(300), b"\x05\0\0\0\x01\0\0\0\x08\0\0\0" + b"\xff" * 8):
+        for junk in (b"\xff" * 64, b"", os.urandom(300),
+                     b"\x05\0\0\0\x01\0\0\0\x08\0\0\0" + b"\xff" * 8):
             with socket.socket(socket.AF_UNIX) as bad:
                 bad.connect(s.sock)
                 bad.sendall(junk)

@@ -242,7 +242,7 @@ def test_descriptors_in_the_middle_of_a_message(pair, split):
 
 
 def test_every_descriptor_of_a_broken_message_is_closed(pair):
-    """Of an unknown type with the first bytes, and more with the next: two lots to be closed at once."""
+    """Of an unknown type with the first bytes, more with the next: two lots to close at once."""
     s, _, _ = pair
 
     def open_now():
@@ -369,7 +369,8 @@ def test_a_front_end_that_gives_up_is_logged(pair):
     with dial(s) as sock:
         send(sock, message(SET_OWNER) + message(GET_FEATURES))
         assert len(sock.recv(20, socket.MSG_WAITALL)) == 20
-    s.wait_log(f"front end at {os.path.basename(s.sock)}: left before its rings were ready, after message 1")
+    s.wait_log(f"front end at {os.path.basename(s.sock)}: "
+               "left before its rings were ready, after message 1")
     with dial(s):
         pass  # a mere look is not
     assert answer_takes(s) < 3

@@ -178,7 +178,7 @@ def test_partial_checksum_is_completed_for_the_wire(wire, guests):
 
 @pytest.mark.parametrize("kind", ["hop-by-hop", "routing", "long"])
 def test_checksum_after_ipv6_extension_headers_for_the_wire(wire, guests, kind):
-    """No NIC is told of them: where it fills in checksums it takes the first header for the whole."""
+    """No NIC is told of them: one that fills in checksums takes the first header for the whole."""
     from test_guests import ipv6_partial
     from vhostuser import F_CSUM
     with wire.switch("--tx-csum", "1") as s:

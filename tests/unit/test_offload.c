@@ -323,7 +323,7 @@ test_field_across_mbufs(void **state)
 	assert_int_equal(offload_accept(m), 0);
 	flatten(m, &got);
 	rte_pktmbuf_free(m);
-	/* whole, its sum with the pseudo-header is all ones: the field held that of the pseudo-header */
+	/* whole, its sum with the pseudo-header, which the field held, is all ones */
 	assert_int_equal(sum(got.at + l4, got.n - l4, sum6), 0xffff);
 	assert_memory_equal(got.at, want.at, l4 + UDP_FIELD);
 }
@@ -332,7 +332,8 @@ test_field_across_mbufs(void **state)
 static void
 test_behind_ipv4_options(void **state)
 {
-	static const uint8_t route[8] = { 131, 7, 4, 10, 9, 8, 7, 0 }, final_dst[4] = { 10, 9, 8, 7 };
+	static const uint8_t route[8] = { 131, 7, 4, 10, 9, 8, 7, 0 };
+	static const uint8_t final_dst[4] = { 10, 9, 8, 7 };
 	uint32_t len = 8 + 21, l4;
 	unsigned int sum4 = pseudo(src4, final_dst, 4, UDP, len);
 

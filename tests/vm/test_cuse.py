@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The CUSE way in. It takes a kernel with CUSE and modules: Debian's, in a VM.
 
-One VM runs tests/vm/inside/{cuse,eventfd_link}.py with pytest and prints each outcome to its console; here each becomes
-the outcome of a test of the same name.
+One VM runs tests/vm/inside/{cuse,eventfd_link}.py with pytest and prints each outcome to its
+console; here each becomes the outcome of a test of the same name.
 """
 
 import glob
@@ -110,7 +110,8 @@ def test_capabilities_that_guests_will_need(without, named):
 def names():
     """All tests inside."""
     out = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q",
-                          "--collect-only", *INSIDE], capture_output=True, text=True, check=False).stdout
+                          "--collect-only", *INSIDE], capture_output=True, text=True,
+                         check=False).stdout
     found = re.findall(r"::(\S+)", out)
     assert found, out
     return found

@@ -78,7 +78,8 @@ def test_a_flooded_vm_migrates(tmp_path):
             before = flood.exchanged
             old("migrate", uri=f"unix:{tmp_path}/move")
             seen = set()
-            wait_for(lambda: seen.add(s.telemetry("/vhost_switch/guests,2").get("features", 0) >> 26 & 1)
+            wait_for(lambda:
+                     seen.add(s.telemetry("/vhost_switch/guests,2").get("features", 0) >> 26 & 1)
                      or old("query-migrate")["status"] == "completed", 90, "the end of migration")
             assert 1 in seen  # VHOST_F_LOG_ALL: writes were logged
             info = old("query-migrate")

@@ -17,14 +17,14 @@ SCRIPT = "ip addr add 192.168.77.1/24 dev eth0; echo here; sleep 600"
 
 
 def ask(guest, timeout=10):
-    """Send one ARP request, as the first of a stack that knows nothing; returns how long the answer took."""
+    """Send one ARP request, as the first of a stack that knows nothing; returns its time."""
     guest.poll()
     begin = time.monotonic()
-    guest.send([guest.frame("ff:ff:ff:ff:ff:ff", struct.pack(">HHBBH", 1, 0x800, 6, 4, 1) + guest.mac +
-                            bytes([192, 168, 77, 2]) + bytes(6) + ADDRESS, ethertype=0x806)])
+    arp = struct.pack(">HHBBH", 1, 0x800, 6, 4, 1) + guest.mac + bytes([192, 168, 77, 2])
+    guest.send([guest.frame("ff:ff:ff:ff:ff:ff", arp + bytes(6) + ADDRESS, ethertype=0x806)])
     want = bytes.fromhex(MAC.replace(":", ""))
-    wait_for(lambda: any(f[6:14] == want + b"\x08\x06" and f[28:32] == ADDRESS for f in guest.poll()),
-             timeout, "an answer")
+    wait_for(lambda: any(f[6:14] == want + b"\x08\x06" and f[28:32] == ADDRESS
+                         for f in guest.poll()), timeout, "an answer")
     return time.monotonic() - begin
 
 

@@ -51,8 +51,8 @@ def test_two_vms_ping_and_tcp(args, devices):
             assert client.has("finished"), log + server.log()
             assert client.has("5 packets transmitted, 5 packets received"), log
             assert client.has("3 packets transmitted, 3 packets received"), log
-            rates = [float(r) for r in re.findall(r"([\d.]+) Mbits/sec +(?:\d+ +)?(?:sender|receiver)",
-                                                  log)]
+            rates = [float(r) for r in re.findall(
+                r"([\d.]+) Mbits/sec +(?:\d+ +)?(?:sender|receiver)", log)]
             assert len(rates) == 4 and min(rates) > 20, log
             # as over a path of 256 bytes; what the switch does with it is in its counters below
             assert len(re.findall(r"Mbit in small segments .*receiver", log)) == 2, log
