@@ -219,7 +219,7 @@ class Switch(Place):
         assert code == 0, f"exit status {code}\n{self.log()}"
         assert self.has("mbufs are back in pool mbufs"), self.log()
         assert not self.has("are missing in pool"), self.log()
-        assert not left or not self.own_dir, f"left behind: {left}"
+        assert not left or not self.own_dir, f"still there: {left}"
 
     def __enter__(self):
         return self

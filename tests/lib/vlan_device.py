@@ -24,7 +24,7 @@ VLAN_VALID = 0x10  # TP_STATUS_VLAN_VALID
 
 
 def moved(data, by):
-    """The header of a frame whose IP header is that much further behind."""
+    """The header of a frame whose IP header begins that much later."""
     flags, gso, hdr_len, size, start, off = HDR.unpack_from(data)
     return HDR.pack(flags, gso, hdr_len + by if hdr_len else 0, size,
                     start + by if flags & 1 else 0, off)

@@ -232,7 +232,7 @@ on_fault(int signal, siginfo_t *info, void *context)
 	errno = saved;
 }
 
-/* MOVDIRI where the CPU does not have it. DPDK may be made to use it all the same. */
+/* MOVDIRI where the CPU does not have it. DPDK may be made to use it even so. */
 static void
 on_illegal(int signal, siginfo_t *info, void *context)
 {

@@ -99,7 +99,7 @@ def main():
     code = 1
     try:
         huge = harness.hugepages()
-        say(f"{huge} hugepages of 2 MB are free" + ("" if huge else ": ordinary memory will do"))
+        say(f"{huge} hugepages of 2 MB are free" + ("" if huge else ": 4 KB pages will do"))
         switch = harness.Switch("--stats", "1", vdev=["net_null0,no-rx=1"], port="0x1", start=False,
                                 app=os.path.abspath(sys.argv[1]), memory=128, huge=huge >= 64)
         say("starting: " + " ".join(["vhost-switch", *switch.args[1:]]))

@@ -27,7 +27,7 @@
 #define FULL (3 * RING)
 
 /* How long frames that are sure to come may take on a busy machine. */
-#define PATIENCE_MS 3000
+#define TIMEOUT_MS 3000
 
 /* After that nothing more is taken to come of those that a full ring let through. */
 #define QUIET_MS 50
@@ -164,16 +164,16 @@ static void
 try_pair(uint16_t from, uint16_t to, uint32_t size)
 {
 	unsigned int moving = 0, full = 0, sent = 0;
-	uint64_t end = rte_rdtsc() + PATIENCE_MS * rte_get_tsc_hz() / 1000;
+	uint64_t end = rte_rdtsc() + TIMEOUT_MS * rte_get_tsc_hz() / 1000;
 	uint32_t next = 0;
 
 	while (sent < MOVING && rte_rdtsc() < end) {
 		sent += send_one(from, to, sent, size);
 		/* Never more than the receiver has room for. */
 		if (sent % (size > 2000 ? 4 : BURST) == 0)
-			moving += receive_rest(from, to, size, &next, sent - moving, PATIENCE_MS);
+			moving += receive_rest(from, to, size, &next, sent - moving, TIMEOUT_MS);
 	}
-	moving += receive_rest(from, to, size, &next, sent - moving, PATIENCE_MS);
+	moving += receive_rest(from, to, size, &next, sent - moving, TIMEOUT_MS);
 	end = rte_rdtsc() + rte_get_tsc_hz();
 	for (next = 0, sent = 0; sent < FULL && rte_rdtsc() < end;)
 		sent += send_one(from, to, sent, size);

@@ -230,7 +230,7 @@ def test_loopback_is_exact(wire, guests):
         before = queues(s)
         n = 0
         for x, y in ((a, b), (b, a), (c, a)):
-            # a long one first: nothing of it may show in the short ones behind
+            # a long one first: nothing of it may show in the short ones after it
             frames = [x.frame(y, os.urandom(size)) for size in (1486, 1, 46, 47, 200, 1000)]
             frames += [x.frame(y, b"own tag", vlan=77)]
             x.send(frames)

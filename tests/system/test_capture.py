@@ -49,7 +49,7 @@ def test_one_guest_on_the_mirror_port(guests, tmp_path, lcores):
             exchange(a, b, a.frame(b, bytes([i]) * size), True)
             exchange(b, a, b.frame(a, bytes([i + 100]) * size), True)
             exchange(a, c, a.frame(c, b"not of b's business"), False)
-        # what the switch drops, its guest has sent all the same
+        # what the switch drops, its guest has sent even so
         lost = b.frame("02:00:00:00:99:99", b"for nobody")
         b.send([lost])
         wait_for(lambda: s.stats(1)["tx_drop_no_destination"] == 1)

@@ -237,7 +237,7 @@ def test_nothing_is_lost_or_doubled_when_rings_change_hands(guests, message, who
                 sent += 20
             MESSAGES[message](actor)
             if message == "stopped" and actor is b:
-                b.announce()  # its address is learned anew in each life
+                b.announce()  # its address is learned again in each life
                 a.poll()
             got += b.poll()
         deadline = time.monotonic() + 5

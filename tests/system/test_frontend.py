@@ -95,7 +95,7 @@ def bad_memory(g):
     return {
         "a pipe": (table(region(g)), [pipe[0]]),
         "a short file": (table(region(g)), [short]),
-        "behind the end": (table(region(g, offset=4096)), [g.memfd]),
+        "beyond the end": (table(region(g, offset=4096)), [g.memfd]),
         "read-only": (table(region(g)), [readonly]),
         "too large for any address space": (table(region(g, size=1 << 60)), [huge]),
         "without a descriptor": (table(region(g), region(g)), [g.memfd]),
@@ -358,7 +358,7 @@ def test_a_call_descriptor_that_is_made_to_block(guests, path):
 @pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
 @pytest.mark.parametrize("left", [1, 2, 3])
 def test_the_device_area_at_the_very_end_of_memory(guests, packed, left):
-    """Where drivers are told not to kick: behind the last byte is nobody's memory."""
+    """Where drivers are told not to kick: beyond the last byte is nobody's memory."""
     with Switch() as s:
         a, b = guests(s, 2)
         evil = guests(s, features=F_PACKED if packed else 0, enable=False)

@@ -572,7 +572,7 @@ def test_segments_without_end_are_refused(guests):
 
 
 def test_segmentation_that_was_not_offered_does_no_harm(guests):
-    """Without --tso a guest may ask for it all the same."""
+    """Without --tso a guest may still ask for it."""
     from vhostuser import F_CSUM
     with Switch("--tx-csum", "1") as s:
         a, b = guests(s, features=F_CSUM, buf_len=4096), guests(s)

@@ -41,7 +41,7 @@ def switch(*args, out=None, err=None, env=None, wrap=(), **popen):
 
 
 def end(s, timeout=10):
-    """It ends in time, with status 0, and leaves nothing behind."""
+    """It ends in time, with status 0, and nothing stays."""
     s.proc.terminate()
     assert s.proc.wait(timeout) == 0
     assert not os.path.exists(s.sock)

@@ -287,7 +287,7 @@ def test_a_log_with_an_offset(pair):
 
 
 @pytest.mark.parametrize("base", [256, 32767, 256 | 1 << 15])
-def test_a_place_behind_the_end_of_a_packed_ring(pair, guests, base):
+def test_a_place_beyond_the_end_of_a_packed_ring(pair, guests, base):
     s, _, _ = pair
     evil = guests(s, features=F_PACKED, enable=False)
     assert not ask(evil, SET_VRING_NUM, struct.pack("<II", 0, 256))

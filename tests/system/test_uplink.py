@@ -125,7 +125,7 @@ def test_a_priority_tag_names_no_vlan(wire, guests, mode):
         if mode == "1":  # between guests the frame is left as it is
             assert a.recv(16) == [b.frame(BROADCAST, b"priority", vlan=tci) for tci in tcis]
         a.poll()
-        # a tag behind the priority tag is payload
+        # a tag after the priority tag is payload
         inner = b.frame(OUTSIDE, b"inner", vlan=7)
         b.send([tagged(inner, 5 << 13)])
         wire.ETH_TEST = 0x8100

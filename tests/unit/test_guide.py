@@ -55,7 +55,7 @@ def bars():
 
 
 def refusals():
-    """Why an ioctl was refused, behind its errno, or a message of a front end."""
+    """Why an ioctl was refused, after its errno, or a message of a front end."""
     found = set()
     before = r'(?:why =|return|[?:]|(?:log_refused|break_off)\(c,) "([^":(]+)'
     for path in glob.glob(f"{ROOT}/cuse/*.c") + glob.glob(f"{ROOT}/vhost/c*.c"):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The accesses that the model of the 82599 traps (tests/nic82599/mmio.c, instruction.c), held
- * against the same instructions on ordinary memory: results, flags, and how often the device was
+ * against the same instructions on plain memory: results, flags, and how often the device was
  * read and written.
  */
 #include <pthread.h>
