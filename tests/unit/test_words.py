@@ -36,7 +36,7 @@ NAMES = {
 }
 A_NAME = re.compile(rf"(?<![a-z])({'|'.join(NAMES)})(?![a-z])", re.I)
 
-PAGES = tree.found("README.rst", "doc/**/*.rst")
+PAGES = tree.found("README.rst", "doc/**/*.rst", "tests/**/*.rst")
 SOURCES = [p for p in tree.program() + tree.others() if p != "tests/unit/test_words.py"]
 
 
