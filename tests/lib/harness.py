@@ -14,7 +14,8 @@ import threading
 import time
 from contextlib import contextmanager
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from tree import ROOT
+
 APP = os.environ.get("VHOST_SWITCH", os.path.join(ROOT, "build/app/vhost-switch"))
 MODEL = os.path.join(ROOT, "build/nic82599/libnic82599.so")
 DOORBELL = os.path.join(ROOT, "build/nic82599/libdoorbell.so")

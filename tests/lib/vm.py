@@ -16,7 +16,8 @@ import subprocess
 import threading
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from tree import ROOT
+
 CACHE = os.path.join(ROOT, "build/vm")
 
 INIT = """#!/bin/busybox sh

@@ -3,8 +3,10 @@ import subprocess
 
 import pytest
 
-from harness import hugepages, reserved_hugepages
-from vhostuser import Guest
+pytest.register_assert_rewrite("frames", "harness", "messages", "traffic", "vhostuser")
+
+from harness import hugepages, reserved_hugepages  # noqa: E402
+from vhostuser import Guest  # noqa: E402
 
 
 @pytest.fixture

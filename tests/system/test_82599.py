@@ -11,9 +11,9 @@ import time
 
 import pytest
 
+from frames import BROADCAST, OUTSIDE, tagged, to_guest
 from harness import ROOT, Wire, cpus, eal_args, wait_for
-from test_guests import consistent, introduce
-from test_uplink import BROADCAST, OUTSIDE, tagged, to_guest
+from traffic import consistent, introduce
 from vhostuser import F_CSUM, F_HOST_TSO4, F_MRG_RXBUF, Guest
 
 MULTICAST = "01:00:5e:00:00:fb"

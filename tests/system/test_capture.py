@@ -9,9 +9,9 @@ import subprocess
 import pytest
 from scapy.utils import rdpcap
 
+from frames import OUTSIDE, tagged
 from harness import Switch, Wire, cpus, wait_for
-from test_guests import introduce
-from test_uplink import OUTSIDE, tagged
+from traffic import introduce
 from vhostuser import F_MRG_RXBUF
 
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from harness import ROOT, Switch, cpus, eal_args, wait_for
-from test_guests import consistent, introduce
+from traffic import consistent, introduce
 from vhostuser import (DESC_NEXT, F_CSUM, F_MRG_RXBUF, GET_VRING_BASE, HDR_LEN, SET_FEATURES,
                        SET_MEM_TABLE, SET_VRING_CALL, SET_VRING_ENABLE, SET_VRING_ERR,
                        SET_VRING_KICK)
@@ -20,8 +20,6 @@ F_LOG_ALL = 1 << 26
 MATRIX = os.path.join(ROOT, "build/system/matrix")
 FUZZ = os.path.join(ROOT, "build/unit/fuzz_rings")
 BROKEN = "invalid index, address or descriptor chain in its {} virtqueue"
-
-
 RUNNING = ("running", "")
 
 

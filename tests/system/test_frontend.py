@@ -7,7 +7,6 @@ Each test has two guests that must go on exchanging frames, and a third one that
 import os
 import shutil
 import signal
-import socket
 import struct
 import threading
 import time
@@ -15,7 +14,8 @@ import time
 import pytest
 
 from harness import ROOT, Switch, wait_for
-from test_guests import consistent, introduce
+from messages import ask, is_hung_up, region, table
+from traffic import consistent, exchange, introduce
 from vhostuser import (DESC_WRITE, F_MRG_RXBUF, GET_FEATURES, GET_VRING_BASE, SET_FEATURES,
                        SET_MEM_TABLE, SET_PROTOCOL_FEATURES, SET_VRING_ADDR, SET_VRING_CALL,
                        SET_VRING_KICK, SET_VRING_NUM, Guest)
@@ -26,37 +26,6 @@ SET_LOG_BASE, NET_SET_MTU, IOTLB_MSG = 6, 20, 22
 POSTCOPY_ADVISE, POSTCOPY_LISTEN, SET_INFLIGHT_FD = 28, 29, 32
 EFD_MAX = 2 ** 64 - 2
 ASAN = os.path.join(ROOT, "build/asan/vhost-switch")
-
-
-def exchange(a, b, n=20):
-    """Frames go both ways."""
-    a.switch.settle()
-    a.poll(), b.poll()  # what was sent to all
-    for x, y in ((a, b), (b, a)):
-        sent = [x.frame(y, os.urandom(40)) for _ in range(n)]
-        x.send(sent)
-        assert y.recv(n) == sent
-
-
-def ask(g, request, payload, fds=()):
-    """Send a message that asks for an answer. Returns whether it was refused."""
-    data = struct.pack("<III", request, 1 | 8, len(payload)) + payload
-    anc = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))]
-    g.sock.sendmsg([data], anc if fds else [])
-    head = struct.unpack("<III", g._read(12))
-    assert head[0] == request
-    return struct.unpack("<Q", g._read(head[2]))[0] != 0
-
-
-def is_hung_up(sock, timeout=5):
-    """Wait for the end. What the switch has not read by then makes a reset of it."""
-    sock.settimeout(timeout)
-    try:
-        while sock.recv(4096):
-            pass
-    except ConnectionResetError:
-        pass
-    return True
 
 
 @pytest.fixture(params=["", "--vm2vm 0"], ids=["vm2vm 1", "vm2vm 0"])
@@ -74,14 +43,6 @@ def party(request, guests):
         wait_for(lambda: any(g["mac"] == "02:00:00:00:99:99" for g in s.guests().values()) or
                  late.announce(), 5, "a guest that comes later")
         late.close()
-
-
-def region(g, size=None, offset=0):
-    return struct.pack("<QQQQ", 0, size or g.length, g.base, offset)
-
-
-def table(*regions, n=None):
-    return struct.pack("<II", len(regions) if n is None else n, 0) + b"".join(regions)
 
 
 def bad_memory(g):

@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
+from frames import OUTSIDE
 from harness import Switch, Wire, wait_for
-from test_uplink import OUTSIDE
 
 AF_XDP = 44
 

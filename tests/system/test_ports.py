@@ -11,9 +11,9 @@ import subprocess
 
 import pytest
 
+from frames import BROADCAST, OUTSIDE, tagged
 from harness import Switch, Wire, inside, wait_for
-from test_guests import consistent, introduce
-from test_uplink import BROADCAST, OUTSIDE, tagged
+from traffic import consistent, introduce
 from vhostuser import F_CSUM, F_HOST_TSO4, HDR_LEN
 
 KINDS = ["af_packet", "tap", "pcap"]

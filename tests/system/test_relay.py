@@ -15,8 +15,8 @@ import time
 import pytest
 
 from harness import Switch, wait_for
-from test_frontend import ask, exchange, is_hung_up, region, table
-from test_guests import introduce
+from messages import ask, is_hung_up, region, table
+from traffic import exchange, introduce
 from vhostuser import (GET_FEATURES, GET_VRING_BASE, SET_FEATURES, SET_MEM_TABLE, SET_OWNER,
                        SET_PROTOCOL_FEATURES, SET_VRING_BASE, SET_VRING_CALL, SET_VRING_ENABLE,
                        SET_VRING_KICK, SET_VRING_NUM, Guest)

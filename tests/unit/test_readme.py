@@ -50,7 +50,7 @@ def test_a_row_is_about_sources_and_names_tests(row):
 
 @pytest.mark.parametrize("test", sorted({test for row in ROWS + MORE for test in row[1]}))
 def test_a_test_that_is_named_exists(test):
-    assert TEST.fullmatch(test), f"{README}: {test} is not the path of a test, of unit, system or vm"
+    assert TEST.fullmatch(test), f"{README}: {test} is not a test of unit, system or vm"
     path, _, name = test.partition("::")
     assert os.path.exists(os.path.join(tree.ROOT, "tests", path)), f"{README}: no {path}"
     if name:
