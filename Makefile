@@ -30,7 +30,7 @@ CUSE_LIBS = $(shell $(PKGCONF) --libs fuse3)
 endif
 MODEL := $(BUILD)/nic82599/libnic82599.so
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
-HELPERS := $(BUILD)/unit/matrix $(BUILD)/unit/dump_registers
+HELPERS := $(patsubst tests/system/%.c,$(BUILD)/system/%,$(sort $(wildcard tests/system/*.c)))
 
 # Deferred, so that "make demo" can install DPDK before it is asked for. DPDK's headers are
 # taken as the system's: they are not held to this project's warnings.
@@ -76,7 +76,7 @@ $(BUILD)/asan-obj/%.o: %.c Makefile $(BUILD)/flavour
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(ASAN_FLAGS) -c -o $@ $<
 
 # A unit test is one file, linked with every room but main.c.
-unit: $(UNIT) $(HELPERS)
+unit: $(UNIT)
 
 $(BUILD)/unit/test_notify: LDFLAGS += -Wl,--wrap=syscall
 
@@ -86,7 +86,7 @@ $(TRANSLATOR) $(BUILD)/unit/test_translator: ALL_CFLAGS += -DVHOST_CUSE
 $(BUILD)/unit/test_translator: $(TRANSLATOR)
 
 # Hostile virtqueues, with AddressSanitizer; librte_vhost is played.
-FUZZ := $(BUILD)/asan/fuzz_rings
+FUZZ := $(BUILD)/unit/fuzz_rings
 FUZZ_WRAPS := get_vring_base set_vring_base get_vhost_vring get_mem_table get_negotiated_features \
 	get_vring_num log_write
 
@@ -130,7 +130,9 @@ $(BUILD)/unit/%: tests/unit/%.c $(filter-out $(BUILD)/obj/main.o,$(SRCS:%.c=$(BU
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(DPDK_LIBS) $(CUSE_LIBS) -lcmocka
 
 # Programs that system tests run.
-$(HELPERS): $(BUILD)/unit/%: tests/system/%.c Makefile
+system: $(HELPERS)
+
+$(HELPERS): $(BUILD)/system/%: tests/system/%.c Makefile
 	@mkdir -p $(@D)
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(DPDK_LIBS)
 
@@ -158,7 +160,7 @@ demo:
 
 check:
 	@tests/install build demo check cuse doc
-	@$(MAKE) --no-print-directory all asan unit nic82599 doc
+	@$(MAKE) --no-print-directory all asan unit system nic82599 doc
 	@$(MAKE) --no-print-directory VHOST_CUSE=y BUILD=$(BUILD)/cuse all
 	@$(PYTHON) tests/run.py
 
@@ -208,5 +210,5 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all force asan unit nic82599 demo check debian13 bench doc man install clean
+.PHONY: all force asan unit system nic82599 demo check debian13 bench doc man install clean
 -include $(shell find $(BUILD) -path $(BUILD)/debian13 -prune -o -name '*.d' -print 2>/dev/null)

@@ -12,9 +12,9 @@ median and quartiles.
 Modes: "sustained" has virtio_user ports on one lcore (bench/generator.c), where guests and switch
 share the work; "packed" the same with packed virtqueues; "latency" one frame at a time between two
 of them; "drain" guests that cost next to nothing (bench/drain.c), so that the switch is measured.
-"chain" and "indirect" are "drain" with frames of two descriptors, as Linux sends them, and "flood" has
-one guest that broadcasts to all others. "uplink-down" and "uplink-up" are "sustained" with a wire at
-the NIC side (a net_vhost port) that sends to the guests, or that they send to.
+"chain" and "indirect" are "drain" with frames of two descriptors, as Linux sends them, and "flood"
+has one guest that broadcasts to all others. "uplink-down" and "uplink-up" are "sustained" with a
+wire at the NIC side (a net_vhost port) that sends to the guests, or that they send to.
 Peer "other" is the build of vhost-switch that OTHER_SWITCH names.
 """
 
@@ -25,13 +25,12 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(ROOT, "tests/system"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/lib"))
 
-from harness import cpus, give_back_hugepages, reserve_hugepages, wait_for  # noqa: E402
+import harness  # noqa: E402
+from harness import FEW_FILES, ROOT, cpus, reserved_hugepages, vdev_args, wait_for  # noqa: E402
 from vhostuser import Guest  # noqa: E402
 
 SWITCH_CPU, GUEST_CPU = cpus()
@@ -44,23 +43,31 @@ DRAIN = {"drain": "plain", "chain": "chain", "indirect": "indirect", "flood": "f
 F_INDIRECT = 1 << 28  # VIRTIO_F_INDIRECT_DESC
 
 
-def eal(prefix, lcores, memory=256):
-    return ["--lcores", lcores, "--in-memory", "--single-file-segments", "--no-pci",
-            "--no-telemetry", "--file-prefix", prefix, "-m", str(memory)]
+# EAL's arguments of each program: the same for all, or they would not be compared alike.
+EAL = {"memory": 256, "huge": FEW_FILES}
+ON_BOTH = f"0@{GUEST_CPU},1@{SWITCH_CPU}"
 
 
-class Switch:
+def eal(prefix, lcores):
+    return harness.eal_args(prefix, lcores, extra=["--no-telemetry"], **EAL)
+
+
+class Switch(harness.Place):
     """A switch under measurement and the guests that hang on it."""
 
     keeps_tags = False  # what it does to frames between guests and wire
 
     def __init__(self, mode, size, guests):
-        self.dir = tempfile.mkdtemp(prefix="bench-")
-        self.procs, self.connected = [], []
+        super().__init__(kind="bench-")
+        self.procs, self.connected, self.pid = [], [], None
         self.wire = os.path.join(self.dir, "wire") if mode.startswith("uplink") else None
-        self.start(guests)
-        self.guests = (self.drain if mode in DRAIN else self.generator)(mode, size, guests)
-        self.stop()
+        try:
+            self.start(guests)
+            self.guests = (self.drain if mode in DRAIN else self.generator)(mode, size, guests)
+            self.stop()
+        except BaseException:
+            self.close()
+            raise
 
     def spawn(self, args, **kw):
         proc = subprocess.Popen(args, cwd=self.dir, stdin=subprocess.PIPE, text=True,
@@ -108,7 +115,7 @@ class Switch:
 
     def generator(self, mode, size, guests):
         args = [os.path.join(ROOT, "build/bench/generator"),
-                *eal(f"gen-{os.path.basename(self.dir)}", f"0@{GUEST_CPU}")]
+                *eal(f"gen-{self.prefix}", f"0@{GUEST_CPU}")]
         sockets = self.sockets(guests)
         for i, path in enumerate(sockets + [self.wire] * (self.wire is not None)):
             wait_for(lambda p=path: os.path.exists(p), 20, f"{path}\n{self.log()}")
@@ -118,7 +125,11 @@ class Switch:
         return self.ready(self.spawn([*args, "--", str(size), *words], stdout=subprocess.PIPE))
 
     def log(self):
-        with open(os.path.join(self.dir, "log"), encoding="utf-8") as f:
+        """What all that spawn() started said on stderr."""
+        path = os.path.join(self.dir, "log")
+        if not os.path.exists(path):
+            return ""
+        with open(path, encoding="utf-8") as f:
             return f.read()[-3000:]
 
     def ask(self, command):
@@ -149,13 +160,14 @@ class Switch:
         return frames / seconds if seconds else 0.0
 
     def close(self):
-        os.kill(self.pid, signal.SIGCONT)
+        if self.pid:
+            os.kill(self.pid, signal.SIGCONT)
         for proc in reversed(self.procs):
             proc.kill()
             proc.wait()
         for g in self.connected:
             g.close()
-        shutil.rmtree(self.dir, ignore_errors=True)
+        self.clear()
 
 
 class VhostSwitch(Switch):
@@ -163,13 +175,20 @@ class VhostSwitch(Switch):
     app = os.path.join(ROOT, "build/app/vhost-switch")
 
     def start(self, guests):
-        args = [self.app,
-                *eal(os.path.basename(self.dir), f"0@{GUEST_CPU},1@{SWITCH_CPU}"),
-                *(["--vdev", f"net_vhost0,iface={self.wire}"] if self.wire else []),
-                "--", "-p", "0x1" if self.wire else "0x0"]
-        for path in dict.fromkeys(self.sockets(guests)):
-            args += ["--socket-file", path]
-        self.pid = self.spawn(args).pid
+        args = [a for path in dict.fromkeys(self.sockets(guests)) for a in ("--socket-file", path)]
+        self.switch = harness.Switch(
+            *args, app=self.app, cwd=self.dir, lcores=ON_BOTH, eal=["--no-telemetry"],
+            vdev=[f"net_vhost0,iface={self.wire}"] if self.wire else [],
+            port="0x1" if self.wire else "0x0", start=False, **EAL)
+        try:
+            self.switch.start()
+        finally:
+            if self.switch.proc:
+                self.procs.append(self.switch.proc)
+        self.pid = self.switch.proc.pid
+
+    def log(self):
+        return self.switch.log()[-3000:] + super().log()
 
 
 class Testpmd(Switch):
@@ -180,10 +199,10 @@ class Testpmd(Switch):
         return super().sockets(1 if self.wire else guests)  # it joins ports in pairs
 
     def start(self, guests):
-        args = ["dpdk-testpmd", *eal(os.path.basename(self.dir), f"0@{GUEST_CPU},1@{SWITCH_CPU}")]
-        for i, path in enumerate(self.sockets(guests) + [self.wire] * (self.wire is not None)):
-            args += ["--vdev", f"net_vhost{i},iface={path}"]
-        self.pid = self.spawn([*args, "--", "--nb-cores=1", "--forward-mode=io", "--auto-start",
+        paths = self.sockets(guests) + [self.wire] * (self.wire is not None)
+        vdev = vdev_args(f"net_vhost{i},iface={path}" for i, path in enumerate(paths))
+        self.pid = self.spawn(["dpdk-testpmd", *eal(self.prefix, ON_BOTH), *vdev, "--",
+                               "--nb-cores=1", "--forward-mode=io", "--auto-start",
                                "--total-num-mbufs=32768", "--txd=256", "--rxd=256", "-i"]).pid
 
 
@@ -321,9 +340,8 @@ def main():
     parser.add_argument("--plot", help="draw the ratios into this SVG")
     args = parser.parse_args()
 
-    before = reserve_hugepages(HUGEPAGES)
     rows = []
-    try:
+    with reserved_hugepages(HUGEPAGES):
         print("Ratio of rates (median, quartiles), our rate and time for a frame;"
               " or of latencies, a lone frame in us, ours:peer")
         print(f"{'mode':<12}{'peer':<13}{'guests':>6}{'bytes':>6}{'ratio':>7}{'quartiles':>11}"
@@ -333,8 +351,6 @@ def main():
                 for n in map(int, args.guests.split(",")):
                     for size in map(int, args.sizes.split(",")):
                         rows.append(measure(mode, peer, n, size, args))
-    finally:
-        give_back_hugepages(before)
     rows = [r for r in rows if r]
     if args.plot and rows:
         plot(rows, args.plot)

@@ -106,7 +106,8 @@ copy_all(void *arg)
 			rte_pause();
 		for (first = 0; first < RING; first += BURST_VIEWS)
 			for (g = 0; g < nb_guests; g++)
-				copy_burst(at(rx, (g ^ 1) * RING + first), at(tx, g * RING + first));
+				copy_burst(at(rx, (g ^ 1) * RING + first),
+					at(tx, g * RING + first));
 		__atomic_store_n(&done, turn, __ATOMIC_RELEASE);
 	}
 	return NULL;
@@ -145,7 +146,8 @@ main(int argc, char **argv)
 			rte_pause();
 		took[turn - 1] = now_ns() - took[turn - 1];
 		for (i = 0; i < n; i++)
-			bad += memcmp(at(rx, i) + HEADER_LEN, at(tx, i ^ RING) + HEADER_LEN, frame_len) != 0;
+			bad += memcmp(at(rx, i) + HEADER_LEN, at(tx, i ^ RING) + HEADER_LEN,
+				frame_len) != 0;
 	}
 	pthread_join(copier, NULL);
 	if (bad > 0) {

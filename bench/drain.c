@@ -2,9 +2,10 @@
 /*
  * Guests that cost next to nothing, so that the switch is what is measured: their rings are filled
  * in one go and emptied in one go, by plain stores. Who started this has spoken to the switch for
- * them (tests/system/vhostuser.py) and describes them on stdin, one a line:
+ * them (tests/lib/vhostuser.py) and describes them on stdin, one a line:
  *
- *   guest FILE LENGTH SIZE RX-DESC RX-AVAIL RX-USED RX-BUFFERS TX-DESC TX-AVAIL TX-USED TX-BUFFERS STRIDE MAC
+ *   guest FILE LENGTH SIZE RX-DESC RX-AVAIL RX-USED RX-BUFFERS
+ *         TX-DESC TX-AVAIL TX-USED TX-BUFFERS STRIDE MAC
  *
  * FILE is the guest's memory, the others are numbers: bytes of memory, elements of each ring,
  * offsets of split virtqueues (virtio 1.1, 2.6) and of their buffers, one of STRIDE bytes for each
@@ -13,15 +14,16 @@
  *   plain      one descriptor
  *   chain      two: the virtio-net header, and the frame
  *   indirect   the same two in an indirect table, as Linux sends what does not fit one buffer
- *   flood      one descriptor, and guest 0 alone sends, to the broadcast address, once all are known
+ *   flood      one descriptor, and guest 0 alone sends, to the broadcast address, once all are
+ *              known
  *
  * Then, each answered by one line:
  *
- *   run WARM MS        fill all transmit rings, publish them all, wait until all has arrived and all
- *                      buffers are given back, compare, and again; after WARM ms for MS ms.
+ *   run WARM MS        fill all transmit rings, publish them all, wait until all has arrived and
+ *                      all buffers are given back, compare, and again; after WARM ms for MS ms.
  *                      "FRAMES BAD SECONDS": frames that were to arrive, those that did not arrive
- *                      as they were sent, and the time it took, by the median of all turns: only from
- *                      publishing to the last arrival
+ *                      as they were sent, and the time it took, by the median of all turns: only
+ *                      from publishing to the last arrival
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -87,10 +89,12 @@ add_guest(const char *line)
 	uint8_t *at;
 	int fd, n;
 
-	n = sscanf(line, "guest %255s %zu %u %zu %zu %zu %zu %zu %zu %zu %zu %u %hhx:%hhx:%hhx:%hhx:%hhx:%hhx",
-		path, &length, &g->size, &off[0], &off[1], &off[2], &off[3], &off[4], &off[5], &off[6],
-		&off[7], &g->stride, &g->mac[0], &g->mac[1], &g->mac[2], &g->mac[3], &g->mac[4],
-		&g->mac[5]);
+	n = sscanf(line,
+		"guest %255s %zu %u %zu %zu %zu %zu %zu %zu %zu %zu %u "
+		"%hhx:%hhx:%hhx:%hhx:%hhx:%hhx",
+		path, &length, &g->size, &off[0], &off[1], &off[2], &off[3], &off[4], &off[5],
+		&off[6], &off[7], &g->stride, &g->mac[0], &g->mac[1], &g->mac[2], &g->mac[3],
+		&g->mac[4], &g->mac[5]);
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (n != 18 || nb_guests == GUESTS_MAX || fd < 0)
 		die("guest");
@@ -226,7 +230,8 @@ deliver(void)
 	for (i = 0; i < nb_guests; i++) {
 		uint16_t arrived = (uint16_t)(guest[i].rx.used_idx + expected(i));
 
-		while (!is_at(&guest[i].rx, arrived) || !is_at(&guest[i].tx, guest[i].tx.avail_idx)) {
+		while (!is_at(&guest[i].rx, arrived) ||
+				!is_at(&guest[i].tx, guest[i].tx.avail_idx)) {
 			if (++spins % 1024 == 0 && now_ns() - start > LOST_NS)
 				return 0;
 			__builtin_ia32_pause();
@@ -235,7 +240,10 @@ deliver(void)
 	return now_ns() - start;
 }
 
-/* Compare what came with what was sent to guest i, and offer the buffers again. Returns bad frames. */
+/*
+ * Compare what came with what was sent to guest i, and offer the buffers again. Returns how many
+ * frames were bad.
+ */
 static unsigned int
 receive(unsigned int i)
 {
@@ -262,7 +270,8 @@ receive(unsigned int i)
 static void
 run(unsigned int warm_ms, unsigned int ms)
 {
-	uint64_t start = now_ns(), begin = start + warm_ms * 1000000ull, end = begin + ms * 1000000ull;
+	uint64_t start = now_ns(), begin = start + warm_ms * 1000000ull;
+	uint64_t end = begin + ms * 1000000ull;
 	uint64_t bad = 0, frames = 0, t;
 	unsigned int i, n = 0;
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The guests of a measurement: all ports that EAL finds (virtio_user), on one lcore. Port i sends to
- * port i ^ 1, and every frame is checked on arrival. With the word "down" or "up" after the length the
- * last port is the wire at the switch's uplink: it sends to the guests in turns, or all of them send
- * to it. Guest i has VLAN 1000 + i there; "wire" as a third word means that its frames have the tag in
- * the guest too, since the switch under test leaves tags alone.
+ * The guests of a measurement: all ports that EAL finds (virtio_user), on one lcore. Port i sends
+ * to port i ^ 1, and every frame is checked on arrival. With the word "down" or "up" after the
+ * length the last port is the wire at the switch's uplink: it sends to the guests in turns, or all
+ * of them send to it. Guest i has VLAN 1000 + i there; "wire" as a third word means that its frames
+ * have the tag in the guest too, since the switch under test leaves tags alone.
  *
  * Commands come on stdin, one a line, and each is answered by one line on stdout:
  *

@@ -2,8 +2,8 @@
 /*
  * What a notification costs: notify [ROUNDS]
  *
- * ROUNDS (100) of 5000 notifications each, by notify_send() and by eventfd_write(), which may block;
- * printed is the mean of the best round, in nanoseconds.
+ * ROUNDS (100) of 5000 notifications each, by notify_send() and by eventfd_write(), which may
+ * block; printed is the mean of the best round, in nanoseconds.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,7 +47,7 @@ main(int argc, char **argv)
 	unsigned int rounds = argc > 1 ? (unsigned int)atoi(argv[1]) : 100;
 	int callfd = eventfd(0, EFD_NONBLOCK);
 
-	printf("notify_send() %.0f ns, eventfd_write() %.0f ns\n", best_round(notify_send, callfd, rounds),
-		best_round(by_write, callfd, rounds));
+	printf("notify_send() %.0f ns, eventfd_write() %.0f ns\n",
+		best_round(notify_send, callfd, rounds), best_round(by_write, callfd, rounds));
 	return EXIT_SUCCESS;
 }

@@ -131,7 +131,8 @@ pools_by_mac(const struct nic *nic, const uint8_t *dst)
 		return pools_with(nic, PFVML2FLT_BAM);
 	for (i = 0; i < 128; i++) {
 		if (address_matches(nic, i, dst))
-			pools |= reg(nic, MPSAR_LO, i, 8) | (pool_set)reg(nic, MPSAR_HI, i, 8) << 32;
+			pools |= reg(nic, MPSAR_LO, i, 8) |
+				(pool_set)reg(nic, MPSAR_HI, i, 8) << 32;
 	}
 	if (is_multicast(dst)) {
 		if (pools == 0 && hash_matches(nic, MTA, dst))

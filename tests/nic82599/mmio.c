@@ -54,7 +54,8 @@ static void
 cannot_decode(const uint8_t *code)
 {
 	uint8_t bytes[INSTRUCTION_MAX];
-	struct iovec to = { bytes, sizeof(bytes) }, from = { (void *)(uintptr_t)code, sizeof(bytes) };
+	struct iovec to = { bytes, sizeof(bytes) };
+	struct iovec from = { (void *)(uintptr_t)code, sizeof(bytes) };
 	ssize_t i, n;
 
 	/* The kernel copies as much as there is: a page may end after the instruction. */
@@ -195,7 +196,7 @@ step(greg_t *gregs, uintptr_t address)
 	uint32_t offset = (uint32_t)(address - (uintptr_t)mmio.memory);
 	struct instruction in;
 
-	/* That what was decoded has its operand where the fault was says that it was decoded right. */
+	/* That its operand is where the fault was says that the instruction was decoded right. */
 	if (!instruction_decode(code, &in) || !is_of_register(&in, offset) ||
 			instruction_address(&in, gregs) != address)
 		cannot_decode(code);
@@ -213,7 +214,8 @@ pass_on(const struct sigaction *before, int signal, siginfo_t *info, void *conte
 	if (before->sa_flags & SA_SIGINFO)
 		before->sa_sigaction(signal, info, context);
 	else
-		sigaction(signal, before, NULL); /* it happens again, for the handler that was there */
+		/* it happens again, for the handler that was there */
+		sigaction(signal, before, NULL);
 }
 
 static void
@@ -230,7 +232,7 @@ on_fault(int signal, siginfo_t *info, void *context)
 	errno = saved;
 }
 
-/* MOVDIRI where the CPU does not have it. DPDK may be made to use it all the same. */
+/* MOVDIRI where the CPU does not have it. DPDK may be made to use it even so. */
 static void
 on_illegal(int signal, siginfo_t *info, void *context)
 {

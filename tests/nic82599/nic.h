@@ -49,8 +49,8 @@ struct nic {
 	struct tx_context context[NIC_QUEUES][2];
 	uint64_t rx_frames[NIC_QUEUES], tx_frames[NIC_QUEUES]; /**< for people, never cleared */
 	uint64_t looped_back;				       /**< the same */
-	uint64_t segmented;				       /**< frames that were cut, the same */
-	/** A frame that comes together from its descriptors, and a segment of it; room for a tag. */
+	uint64_t segmented;				       /**< frames cut into segments */
+	/** A frame that comes together from its descriptors, and a segment; room for a tag. */
 	uint8_t gathered[NIC_GATHERED_MAX + 4], segment[NIC_FRAME_MAX + 4];
 	/** Put a frame on the wire. */
 	void (*send)(struct nic *nic, const uint8_t *frame, size_t len);

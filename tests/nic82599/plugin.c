@@ -118,7 +118,8 @@ start_wire(const char *name)
 
 	ret = rte_eth_dev_get_port_by_name(name, &card.wire_port);
 	if (ret < 0) {
-		LOG(ERR, "wire=%s: there is no such port (it has to stand before the card)\n", name);
+		LOG(ERR, "wire=%s: there is no such port (it has to stand before the card)\n",
+			name);
 		return ret;
 	}
 	card.pool = rte_pktmbuf_pool_create("nic82599", WIRE_MBUFS, 0, 0, room,
@@ -279,7 +280,10 @@ show_filters(const char *command, const char *params, struct rte_tel_data *d)
 	return 0;
 }
 
-/* /nic82599/queues: frames of each queue that had some: rx_N, tx_N; how many were looped back, and segmented */
+/*
+ * /nic82599/queues: frames of each queue that had some: rx_N, tx_N; how many were looped back, and
+ * segmented
+ */
 static int
 show_queues(const char *command, const char *params, struct rte_tel_data *d)
 {
@@ -399,7 +403,8 @@ probe(struct rte_vdev_device *dev)
 	int ret;
 
 	if (driver == NULL || card.pool != NULL) {
-		LOG(ERR, "%s\n", driver == NULL ? "there is no ixgbe PMD" : "there is one card only");
+		LOG(ERR, "%s\n",
+			driver == NULL ? "there is no ixgbe PMD" : "there is one card only");
 		return -ENODEV;
 	}
 	ret = parse_args(rte_vdev_device_args(dev), &wire, &link);

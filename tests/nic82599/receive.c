@@ -101,7 +101,7 @@ store(struct nic *nic, unsigned int queue, unsigned int tc, const struct frame *
 	size = buffer_size(nic, queue);
 	needed = (uint32_t)((f->len - (strip ? 4 : 0) + size - 1) / size);
 	if (free_descriptors(nic, queue) < needed) {
-		/* A queue without Drop_En would stop its whole packet buffer: that is not modelled. */
+		/* Without Drop_En the queue would stop its packet buffer: that is not modelled. */
 		if (*rxq(nic, queue, SRRCTL) & SRRCTL_DROP_EN)
 			count_queue_dropped(nic, queue);
 		else

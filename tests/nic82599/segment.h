@@ -24,7 +24,7 @@ struct segmentation {
 	size_t mac, ip, tcp; /**< lengths of the headers: MACLEN, IPLEN, L4LEN */
 	size_t mss;	     /**< TCP payload of each segment but the last, not 0 */
 	bool is_ipv4;	     /**< else IPv6 */
-	/** The TCP flags that the first, the middle and the last segment may have: DTXTCPFLGL, -H */
+	/** TCP flags that the first, the middle and the last segment may have: DTXTCPFLGL, -H */
 	uint16_t first_flags, middle_flags, last_flags;
 };
 

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-import os
 import subprocess
-import sys
 
 import pytest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+pytest.register_assert_rewrite("frames", "harness", "messages", "traffic", "vhostuser")
 
-from harness import give_back_hugepages, hugepages, reserve_hugepages  # noqa: E402
+from harness import hugepages, reserved_hugepages  # noqa: E402
 from vhostuser import Guest  # noqa: E402
 
 
@@ -37,13 +35,11 @@ def guests():
 @pytest.fixture
 def hugetlbfs(tmp_path):
     """Hugepages that a secondary process can share: a mount of one's own."""
-    before = reserve_hugepages(600)
-    if hugepages() < 500:
-        give_back_hugepages(before)
-        pytest.skip("no hugepages here, and this cannot do without")
-    mount = tmp_path / "huge"
-    mount.mkdir()
-    subprocess.run(["mount", "-t", "hugetlbfs", "-o", "pagesize=2M", "none", mount], check=True)
-    yield str(mount)
-    subprocess.run(["umount", mount], check=True)
-    give_back_hugepages(before)
+    with reserved_hugepages(600):
+        if hugepages() < 500:
+            pytest.skip("no hugepages here, and this cannot do without")
+        mount = tmp_path / "huge"
+        mount.mkdir()
+        subprocess.run(["mount", "-t", "hugetlbfs", "-o", "pagesize=2M", "none", mount], check=True)
+        yield str(mount)
+        subprocess.run(["umount", mount], check=True)

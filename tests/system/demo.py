@@ -13,9 +13,7 @@ import signal
 import sys
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
-sys.path[:0] = [HERE, os.path.join(ROOT, "tests/vm")]
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 
 import harness  # noqa: E402
 import vhostuser  # noqa: E402
@@ -47,7 +45,8 @@ def with_vms(switch):
             seen.append(int(m.group(1)))
 
     machines = [vm.Vm(f"vm{i + 1}", SCRIPT.format(me=i + 1, peer=2 - i, count=6, last="sleep 8"),
-                      switch.sock, MACS[i], cpus=str(harness.cpus()[1]), memory=128, say=console) for i in range(2)]
+                      switch.sock, MACS[i], cpus=str(harness.cpus()[1]), memory=128, say=console)
+                for i in range(2)]
     say("two Linux VMs are booting under QEMU; that takes a few seconds")
     try:
         harness.wait_for(lambda: len(seen) == 2 or any(m.proc.poll() for m in machines), 120,
@@ -59,7 +58,8 @@ def with_vms(switch):
     finally:
         for m in machines:
             m.kill()
-    return f"{sum(seen)} of 12 pings were answered between two Linux VMs", len(seen) == 2 and all(seen)
+    return (f"{sum(seen)} of 12 pings were answered between two Linux VMs",
+            len(seen) == 2 and all(seen))
 
 
 def without_vms(switch):
@@ -99,7 +99,7 @@ def main():
     code = 1
     try:
         huge = harness.hugepages()
-        say(f"{huge} hugepages of 2 MB are free" + ("" if huge else ": ordinary memory will do"))
+        say(f"{huge} hugepages of 2 MB are free" + ("" if huge else ": 4 KB pages will do"))
         switch = harness.Switch("--stats", "1", vdev=["net_null0,no-rx=1"], port="0x1", start=False,
                                 app=os.path.abspath(sys.argv[1]), memory=128, huge=huge >= 64)
         say("starting: " + " ".join(["vhost-switch", *switch.args[1:]]))

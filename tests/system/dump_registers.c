@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* dump_registers EAL-ARGS: have the driver of the last port read every register that it knows of. */
+/* dump_registers EAL-ARGS: have the driver of the last port read every register it knows of. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -27,7 +27,7 @@
 #define FULL (3 * RING)
 
 /* How long frames that are sure to come may take on a busy machine. */
-#define PATIENCE_MS 3000
+#define TIMEOUT_MS 3000
 
 /* After that nothing more is taken to come of those that a full ring let through. */
 #define QUIET_MS 50
@@ -123,17 +123,20 @@ receive(uint16_t from, uint16_t to, uint32_t size, uint32_t *next)
 	uint16_t i, n = rte_eth_rx_burst(to, 0, frames, BURST);
 
 	for (i = 0; i < n; i++) {
-		const uint8_t *data = rte_pktmbuf_read(frames[i], 0, RTE_MIN(frames[i]->pkt_len, size), got);
+		const uint8_t *data = rte_pktmbuf_read(frames[i], 0,
+			RTE_MIN(frames[i]->pkt_len, size), got);
 		uint32_t seq;
 
 		memcpy(&seq, data + 14, sizeof(seq));
 		make_frame(want, from, to, seq, size);
 		if (frames[i]->pkt_len != size)
-			printf("wrong: %u to %u: %u bytes, not %u\n", from, to, frames[i]->pkt_len, size);
+			printf("wrong: %u to %u: %u bytes, not %u\n", from, to, frames[i]->pkt_len,
+				size);
 		else if (memcmp(data, want, size) != 0)
 			printf("wrong: %u to %u, %u bytes: content\n", from, to, size);
 		else if (seq < *next)
-			printf("wrong: %u to %u, %u bytes: frame %u after %u\n", from, to, size, seq, *next - 1);
+			printf("wrong: %u to %u, %u bytes: frame %u after %u\n", from, to, size,
+				seq, *next - 1);
 		*next = seq + 1;
 	}
 	rte_pktmbuf_free_bulk(frames, n);
@@ -161,16 +164,16 @@ static void
 try_pair(uint16_t from, uint16_t to, uint32_t size)
 {
 	unsigned int moving = 0, full = 0, sent = 0;
-	uint64_t end = rte_rdtsc() + PATIENCE_MS * rte_get_tsc_hz() / 1000;
+	uint64_t end = rte_rdtsc() + TIMEOUT_MS * rte_get_tsc_hz() / 1000;
 	uint32_t next = 0;
 
 	while (sent < MOVING && rte_rdtsc() < end) {
 		sent += send_one(from, to, sent, size);
 		/* Never more than the receiver has room for. */
 		if (sent % (size > 2000 ? 4 : BURST) == 0)
-			moving += receive_rest(from, to, size, &next, sent - moving, PATIENCE_MS);
+			moving += receive_rest(from, to, size, &next, sent - moving, TIMEOUT_MS);
 	}
-	moving += receive_rest(from, to, size, &next, sent - moving, PATIENCE_MS);
+	moving += receive_rest(from, to, size, &next, sent - moving, TIMEOUT_MS);
 	end = rte_rdtsc() + rte_get_tsc_hz();
 	for (next = 0, sent = 0; sent < FULL && rte_rdtsc() < end;)
 		sent += send_one(from, to, sent, size);
@@ -236,7 +239,8 @@ main(int argc, char **argv)
 		for (from = 0; from < nb_ports; from++) {
 			for (to = 0; to < nb_ports; to++) {
 				if (from != to)
-					try_pair(from, to, (uint32_t)atoi(size) - RTE_ETHER_CRC_LEN);
+					try_pair(from, to,
+						(uint32_t)atoi(size) - RTE_ETHER_CRC_LEN);
 			}
 		}
 	}

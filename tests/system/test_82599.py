@@ -11,14 +11,14 @@ import time
 
 import pytest
 
+from frames import BROADCAST, OUTSIDE, tagged, to_guest
 from harness import ROOT, Wire, cpus, eal_args, wait_for
-from test_guests import consistent, introduce
-from test_uplink import BROADCAST, OUTSIDE, tagged, to_guest
+from traffic import consistent, introduce
 from vhostuser import F_CSUM, F_HOST_TSO4, F_MRG_RXBUF, Guest
 
 MULTICAST = "01:00:5e:00:00:fb"
 OWN = "mac_020000825909"  # of the card
-DUMP = os.path.join(ROOT, "build/unit/dump_registers")
+DUMP = os.path.join(ROOT, "build/system/dump_registers")
 ASAN = os.path.join(ROOT, "build/asan/vhost-switch")
 
 
@@ -230,7 +230,7 @@ def test_loopback_is_exact(wire, guests):
         before = queues(s)
         n = 0
         for x, y in ((a, b), (b, a), (c, a)):
-            # a long one first: nothing of it may show in the short ones behind
+            # a long one first: nothing of it may show in the short ones after it
             frames = [x.frame(y, os.urandom(size)) for size in (1486, 1, 46, 47, 200, 1000)]
             frames += [x.frame(y, b"own tag", vlan=77)]
             x.send(frames)
@@ -397,7 +397,8 @@ def unsegmented(src, dst, tag, payload, mss):
     """A TCP frame as a guest sends it that leaves segmentation to the card, and its header."""
     from scapy.all import IP, TCP, Dot1Q, Ether, raw
     eth = Ether(src=src.mac.hex(":"), dst=dst)
-    frame = raw((eth / Dot1Q(vlan=tag) if tag else eth) / IP(src="10.0.0.1", dst="10.0.0.2", id=0xfffe) /
+    ip = IP(src="10.0.0.1", dst="10.0.0.2", id=0xfffe)
+    frame = raw((eth / Dot1Q(vlan=tag) if tag else eth) / ip /
                 TCP(sport=1, dport=2, seq=0xffffff00, flags="FPACE", options=[
                     ("Timestamp", (1, 2)), ("NOP", None), ("NOP", None)]) / payload)
     l3 = 18 if tag else 14
@@ -559,7 +560,8 @@ def test_a_register_that_is_not_modelled_ends_the_process(wire):
 def test_what_a_plain_port_cannot_do_is_refused_in_one_line(options, says):
     with Wire("tap") as wire:
         s = wire.switch(*options, start=False)
-        r = subprocess.run(s.args, cwd=s.dir, capture_output=True, text=True, timeout=60, check=False)
+        r = subprocess.run(s.args, cwd=s.dir, capture_output=True, text=True, timeout=60,
+                           check=False)
         os.rmdir(s.dir)
         assert r.returncode == 1
         lines = [line for line in (r.stdout + r.stderr).splitlines() if "vhost-switch:" in line]

@@ -9,9 +9,9 @@ import subprocess
 import pytest
 from scapy.utils import rdpcap
 
+from frames import OUTSIDE, tagged
 from harness import Switch, Wire, cpus, wait_for
-from test_guests import introduce
-from test_uplink import OUTSIDE, tagged
+from traffic import introduce
 from vhostuser import F_MRG_RXBUF
 
 
@@ -49,7 +49,7 @@ def test_one_guest_on_the_mirror_port(guests, tmp_path, lcores):
             exchange(a, b, a.frame(b, bytes([i]) * size), True)
             exchange(b, a, b.frame(a, bytes([i + 100]) * size), True)
             exchange(a, c, a.frame(c, b"not of b's business"), False)
-        # what the switch drops, its guest has sent all the same
+        # what the switch drops, its guest has sent even so
         lost = b.frame("02:00:00:00:99:99", b"for nobody")
         b.send([lost])
         wait_for(lambda: s.stats(1)["tx_drop_no_destination"] == 1)
@@ -134,8 +134,9 @@ def test_dumpcap_on_the_uplink(guests, tmp_path, hugetlbfs):
 
 
 def dumpcap(s, *args):
-    return subprocess.Popen(["dpdk-dumpcap", f"--file-prefix={s.prefix}", "-i", "net_af_packet0", *args],
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        ["dpdk-dumpcap", f"--file-prefix={s.prefix}", "-i", "net_af_packet0", *args],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def test_a_capture_after_one_that_was_killed(guests, tmp_path, hugetlbfs):
@@ -165,7 +166,7 @@ def test_a_capture_after_one_that_was_killed(guests, tmp_path, hugetlbfs):
 
 
 def test_the_uplink_stays_promiscuous_after_a_capture(guests, tmp_path, hugetlbfs):
-    """dpdk-dumpcap ends promiscuous mode when it ends, which software steering cannot do without."""
+    """dpdk-dumpcap ends promiscuous mode when it ends; software steering cannot do without."""
     with Wire("af_packet") as w, w.switch(huge=hugetlbfs, memory=256) as s:
         a = guests(s)
         dump = dumpcap(s, "-c", "5", "-w", tmp_path / "file")

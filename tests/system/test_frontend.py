@@ -7,7 +7,6 @@ Each test has two guests that must go on exchanging frames, and a third one that
 import os
 import shutil
 import signal
-import socket
 import struct
 import threading
 import time
@@ -15,7 +14,8 @@ import time
 import pytest
 
 from harness import ROOT, Switch, wait_for
-from test_guests import consistent, introduce
+from messages import ask, is_hung_up, region, table
+from traffic import consistent, exchange, introduce
 from vhostuser import (DESC_WRITE, F_MRG_RXBUF, GET_FEATURES, GET_VRING_BASE, SET_FEATURES,
                        SET_MEM_TABLE, SET_PROTOCOL_FEATURES, SET_VRING_ADDR, SET_VRING_CALL,
                        SET_VRING_KICK, SET_VRING_NUM, Guest)
@@ -26,37 +26,6 @@ SET_LOG_BASE, NET_SET_MTU, IOTLB_MSG = 6, 20, 22
 POSTCOPY_ADVISE, POSTCOPY_LISTEN, SET_INFLIGHT_FD = 28, 29, 32
 EFD_MAX = 2 ** 64 - 2
 ASAN = os.path.join(ROOT, "build/asan/vhost-switch")
-
-
-def exchange(a, b, n=20):
-    """Frames go both ways."""
-    a.switch.settle()
-    a.poll(), b.poll()  # what was sent to all
-    for x, y in ((a, b), (b, a)):
-        sent = [x.frame(y, os.urandom(40)) for _ in range(n)]
-        x.send(sent)
-        assert y.recv(n) == sent
-
-
-def ask(g, request, payload, fds=()):
-    """Send a message that asks for an answer. Returns whether it was refused."""
-    data = struct.pack("<III", request, 1 | 8, len(payload)) + payload
-    anc = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))]
-    g.sock.sendmsg([data], anc if fds else [])
-    head = struct.unpack("<III", g._read(12))
-    assert head[0] == request
-    return struct.unpack("<Q", g._read(head[2]))[0] != 0
-
-
-def is_hung_up(sock, timeout=5):
-    """Wait for the end. What the switch has not read by then makes a reset of it."""
-    sock.settimeout(timeout)
-    try:
-        while sock.recv(4096):
-            pass
-    except ConnectionResetError:
-        pass
-    return True
 
 
 @pytest.fixture(params=["", "--vm2vm 0"], ids=["vm2vm 1", "vm2vm 0"])
@@ -76,14 +45,6 @@ def party(request, guests):
         late.close()
 
 
-def region(g, size=None, offset=0):
-    return struct.pack("<QQQQ", 0, size or g.length, g.base, offset)
-
-
-def table(*regions, n=None):
-    return struct.pack("<II", len(regions) if n is None else n, 0) + b"".join(regions)
-
-
 def bad_memory(g):
     """Tables that cannot be mapped, and the descriptors that go with them."""
     pipe = os.pipe()
@@ -95,7 +56,7 @@ def bad_memory(g):
     return {
         "a pipe": (table(region(g)), [pipe[0]]),
         "a short file": (table(region(g)), [short]),
-        "behind the end": (table(region(g, offset=4096)), [g.memfd]),
+        "beyond the end": (table(region(g, offset=4096)), [g.memfd]),
         "read-only": (table(region(g)), [readonly]),
         "too large for any address space": (table(region(g, size=1 << 60)), [huge]),
         "without a descriptor": (table(region(g), region(g)), [g.memfd]),
@@ -358,7 +319,7 @@ def test_a_call_descriptor_that_is_made_to_block(guests, path):
 @pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
 @pytest.mark.parametrize("left", [1, 2, 3])
 def test_the_device_area_at_the_very_end_of_memory(guests, packed, left):
-    """Where drivers are told not to kick: behind the last byte is nobody's memory."""
+    """Where drivers are told not to kick: beyond the last byte is nobody's memory."""
     with Switch() as s:
         a, b = guests(s, 2)
         evil = guests(s, features=F_PACKED if packed else 0, enable=False)
@@ -369,7 +330,8 @@ def test_the_device_area_at_the_very_end_of_memory(guests, packed, left):
         for ring in evil.rings:
             ring.used = evil.length - left
         evil.start()
-        s.wait_log("(2) virtqueue 0 is not used: it is misaligned or not wholly in the guest's memory")
+        s.wait_log("(2) virtqueue 0 is not used: "
+                   "it is misaligned or not wholly in the guest's memory")
         introduce(a, b)
         a.send([a.frame(evil, b"x"), a.frame("ff:ff:ff:ff:ff:ff", b"x")])
         b.recv(1)
@@ -388,7 +350,7 @@ def jump(g, ring, by):
 @pytest.mark.parametrize("ring,mergeable", [(1, 0), (0, 0), (0, 1)],
                          ids=["transmit", "receive", "mergeable"])
 def test_an_index_that_jumps(guests, ring, mergeable, size):
-    """librte_vhost's list of used elements is as long as the ring. With several queue pairs all is its."""
+    """librte_vhost's list of used elements is as long as the ring; queue pairs share all of it."""
     with Switch("--mergeable", "1", "--rx-retry", "0", app=ASAN) as s:
         a, b = guests(s, 2)
         evil = guests(s, features=F_MRG_RXBUF if mergeable else 0, pairs=2, size=size)
@@ -397,7 +359,9 @@ def test_an_index_that_jumps(guests, ring, mergeable, size):
         for _ in range(3):
             a.send([a.frame("ff:ff:ff:ff:ff:ff", bytes(1000)) for _ in range(40)])
             b.recv(40)
-        s.wait_log(f"(2) disabled: invalid index, address or descriptor chain in its {'transmit' if ring else 'receive'} virtqueue")
+        way = "transmit" if ring else "receive"
+        s.wait_log("(2) disabled: "
+                   f"invalid index, address or descriptor chain in its {way} virtqueue")
         exchange(a, b)
 
 
@@ -432,7 +396,8 @@ def test_an_empty_receive_chain(guests):
             evil.rings[0].set_desc(i, 0, DESC_WRITE)
         evil.rings[0].offer(range(evil.size))
         a.send([a.frame(evil, b"x")])
-        s.wait_log("(2) disabled: invalid index, address or descriptor chain in its receive virtqueue")
+        s.wait_log("(2) disabled: "
+                   "invalid index, address or descriptor chain in its receive virtqueue")
         exchange(a, b)
 
 

@@ -12,33 +12,10 @@ import time
 
 import pytest
 
+from frames import BROADCAST, EXTENSIONS, data_of, ipv6_partial, tcp4
 from harness import Switch, wait_for
+from traffic import consistent, introduce
 from vhostuser import F_MRG_RXBUF, GET_FEATURES, SEND_RARP, Guest
-
-BROADCAST = "ff:ff:ff:ff:ff:ff"
-
-
-def consistent(stats):
-    """Totals add up, and every drop has a reason."""
-    for way in ("tx", "rx"):
-        assert stats[f"{way}_total"] == stats[f"{way}_dropped"] + stats[f"{way}_successful"]
-        reasons = sum(v for k, v in stats.items() if k.startswith(f"{way}_drop_"))
-        assert stats[f"{way}_dropped"] == reasons
-    return stats
-
-
-def introduce(*guests):
-    """Make the switch learn their addresses, and take away what that sends to the others."""
-    for guest in guests:
-        guest.announce()
-    switch = guests[0].switch
-    if switch:
-        switch.wait_registered(*(guest.mac.hex(":") for guest in guests))
-        switch.settle()
-    else:
-        time.sleep(0.1)
-    for guest in guests:
-        guest.poll()
 
 
 def test_unicast_both_ways_exact_and_in_order(guests):
@@ -355,7 +332,8 @@ def test_statistics_on_a_terminal(columns, lines):
     if lines < 24:
         assert rows[-1].startswith("... and")
         return
-    assert any(r.startswith("(0)  02:00:00:00:00:01  VLAN 1000  worker 0  queue pairs 1") for r in rows)
+    assert any(r.startswith("(0)  02:00:00:00:00:01  VLAN 1000  worker 0  queue pairs 1")
+               for r in rows)
     assert any(re.fullmatch(r"     TX dropped: no_destination \d+.*", r) for r in rows)
     assert any(re.fullmatch(r"     TX +\d+ +\d[\d.]*k?/s +\d+ +\d+ +\d[\d.]*k?/s", r) for r in rows)
     assert sum(bool(re.search(r"^worker 0 +lcore \d+ +busy +\d+ %", r)) for r in rows) == 1
@@ -385,7 +363,8 @@ def test_a_screen_shows_guests_whole_and_says_how_many_more():
                 if rows[0] == "Device statistics: 4 guests" and \
                         any("TX dropped" in r for r in rows):
                     seen[height] = rows
-                    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height + 1, 100, 0, 0))
+                    fcntl.ioctl(slave, termios.TIOCSWINSZ,
+                                struct.pack("HHHH", height + 1, 100, 0, 0))
         for g in crowd:
             g.close()
         proc.terminate()
@@ -469,37 +448,8 @@ def test_unsegmented_tcp_is_segmented_for_who_cannot(guests):
         assert st["tx_total"] == 2 and st["tx_successful"] >= 1
 
 
-def ones(data):
-    """One's complement sum (RFC 1071)."""
-    total = sum(struct.unpack(f">{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
-    while total >> 16:
-        total = (total & 0xffff) + (total >> 16)
-    return total
-
-
-def tcp4(src, dst, data, seq=7, mss=0, options=b""):
-    """A frame of unsegmented TCP over IPv4 and its virtio-net header."""
-    length = 40 + len(options) + len(data)
-    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, length, 1, 0x4000, 64, 6, 0, b"\x0a\0\0\1", b"\x0a\0\0\2")
-    ip = ip[:10] + struct.pack(">H", ~ones(ip) & 0xffff) + ip[12:]
-    tcp = struct.pack(">HHIIBBHHH", 1, 2, seq, 0, (5 + len(options) // 4) << 4, 0x18, 1000, 0, 0) + options
-    return dst.mac + src.mac + b"\x08\0" + ip + tcp + data, \
-        struct.pack("<BBHHHHH", 1, 1, 54 + len(options), mss, 34, 16, 0)
-
-
-def data_of(frame, seq):
-    """The payload of a finished segment that begins at this number."""
-    ip = frame[14:]
-    length = struct.unpack(">H", ip[2:4])[0]
-    assert length == len(ip) or len(frame) == 60  # padding
-    tcp = ip[20:length]
-    assert ones(ip[:20]) == 0xffff
-    assert ones(ip[12:20] + struct.pack(">HH", 6, len(tcp)) + tcp) == 0xffff
-    assert struct.unpack(">I", tcp[4:8])[0] == seq
-    return tcp[(tcp[12] >> 4) * 4:]
-
-
-@pytest.mark.parametrize("mss,options", [(1448, 12), (500, 0), (216, 12), (48, 0), (36, 12), (8, 40)])
+@pytest.mark.parametrize("mss,options", [
+    (1448, 12), (500, 0), (216, 12), (48, 0), (36, 12), (8, 40)])
 def test_small_segments_reach_who_cannot_and_who_can(guests, mss, options):
     """The least MSS of Linux is 48, less what TCP's options take of it."""
     from vhostuser import F_CSUM, F_GUEST_CSUM, F_GUEST_TSO4, F_HOST_TSO4
@@ -520,11 +470,12 @@ def test_small_segments_reach_who_cannot_and_who_can(guests, mss, options):
         (got_hdr, whole, _), = able.recv(1, headers=True)
         assert got_hdr[:6] == hdr[:6] and whole[54 + options:] == data
         plain.quiet()
-        assert consistent(s.stats(0))["tx_dropped"] <= 1 and consistent(s.stats(1))["rx_dropped"] == 0
+        assert consistent(s.stats(0))["tx_dropped"] <= 1
+        assert consistent(s.stats(1))["rx_dropped"] == 0
 
 
 def test_a_frame_of_more_segments_than_the_ring_holds(guests):
-    """Its segments follow as the guest empties its ring; what comes after waits, and keeps its order."""
+    """Its segments follow as the guest empties its ring; later frames wait, in their order."""
     from vhostuser import F_CSUM, F_HOST_TSO4
     with Switch("--tso", "1", "--rx-retry-num", "1000", "--rx-retry-delay", "10000") as s:
         a = guests(s, features=F_CSUM | F_HOST_TSO4, buf_len=66000)
@@ -549,7 +500,7 @@ def test_a_frame_of_more_segments_than_the_ring_holds(guests):
 
 
 def test_segments_without_end_are_refused(guests):
-    """An MSS that no stack has: software does not segment it, and a guest that takes it whole gets it whole."""
+    """An MSS that no stack has: software does not segment it, a guest that takes it gets it."""
     from vhostuser import F_CSUM, F_GUEST_CSUM, F_GUEST_TSO4, F_HOST_TSO4
     with Switch("--tso", "1", "--mergeable", "1") as s:
         a = guests(s, features=F_CSUM | F_HOST_TSO4, buf_len=4096)
@@ -566,7 +517,7 @@ def test_segments_without_end_are_refused(guests):
 
 
 def test_segmentation_that_was_not_offered_does_no_harm(guests):
-    """Without --tso a guest may ask for it all the same."""
+    """Without --tso a guest may still ask for it."""
     from vhostuser import F_CSUM
     with Switch("--tx-csum", "1") as s:
         a, b = guests(s, features=F_CSUM, buf_len=4096), guests(s)
@@ -577,33 +528,6 @@ def test_segmentation_that_was_not_offered_does_no_harm(guests):
         wait_for(lambda: any(f[14:19] == b"after" for f in b.poll()), what="the frame after")
 
 
-EXTENSIONS = {  # (next header, its bytes with the next of them at the offset that follows, the real destination)
-    "hop-by-hop": (0, bytes([0, 0, 1, 4, 0, 0, 0, 0]), 0, None),
-    "destination options": (60, bytes([0, 0, 1, 4, 0, 0, 0, 0]), 0, None),
-    "routing": (43, bytes([0, 2, 4, 1, 0, 0, 0, 0]) + bytes(15) + b"\x99", 0, bytes(15) + b"\x99"),
-    "several": (0, bytes([60, 0, 1, 4, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 0]), 8, None),
-    "long": (60, bytes([0, 99, 1, 255]) + bytes(796), 0, None),
-    "atomic fragment": (44, bytes(8), 0, None),
-    "authentication": (51, bytes([0, 4, 0, 0]) + bytes(20), 0, None),
-}
-
-
-def ipv6_partial(src, dst_mac, kind, proto):
-    """A frame with a partial checksum as a driver leaves it, its virtio-net header, and the frame when finished."""
-    number, body, last, final = EXTENSIONS[kind]
-    body = body[:last] + bytes([proto]) + body[last + 1:]
-    at = 16 if proto == 6 else 6
-    a6, b6 = bytes.fromhex("20010db8") + bytes(11) + b"\1", bytes.fromhex("20010db8") + bytes(11) + b"\2"
-    l4 = struct.pack(">HH", 53, 1024) + (struct.pack(">IIBBHHH", 1, 2, 0x50, 0x18, 9, 0, 0) if proto == 6
-                                        else struct.pack(">HH", 59, 0)) + b"q" * 51
-    pseudo = ones(a6 + (final or b6) + struct.pack(">IHBB", len(l4), 0, 0, proto))
-    head = dst_mac + src.mac + b"\x86\xdd" + struct.pack(
-        ">IHBB", 6 << 28, len(body) + len(l4), number, 64) + a6 + b6 + body
-    right = ~ones(struct.pack(">H", pseudo) + l4) & 0xffff
-    frame, good = (head + l4[:at] + struct.pack(">H", n) + l4[at + 2:] for n in (pseudo, right))
-    return frame, struct.pack("<BBHHHHH", 1, 0, 0, 0, len(head), at, 0), good
-
-
 @pytest.mark.parametrize("kind", EXTENSIONS)
 def test_checksum_after_ipv6_extension_headers(guests, kind):
     from vhostuser import F_CSUM, F_GUEST_CSUM
@@ -612,7 +536,8 @@ def test_checksum_after_ipv6_extension_headers(guests, kind):
         plain, able = guests(s), guests(s, features=F_GUEST_CSUM)
         introduce(a, plain, able)
         for proto in (6, 17):
-            for dst, to in ((plain.mac, [plain]), (able.mac, [able]), (b"\x33\x33\0\0\0\1", [plain, able])):
+            for dst, to in ((plain.mac, [plain]), (able.mac, [able]),
+                            (b"\x33\x33\0\0\0\1", [plain, able])):
                 frame, hdr, good = ipv6_partial(a, dst, kind, proto)
                 a.send([frame], hdr=hdr)
                 for g in to:
@@ -643,7 +568,8 @@ def test_guests_over_the_limit_wait_for_a_place():
             wait_for(lambda p=place: str(p) in s.guests(), 20, f"guest {place}")
             expected.announce()
             mac = ":".join(f"{x:02x}" for x in expected.mac)
-            wait_for(lambda p=place, m=mac: s.guests()[str(p)].get("mac") == m, 20, f"{mac} as {place}")
+            wait_for(lambda p=place, m=mac: s.guests()[str(p)].get("mac") == m, 20,
+                     f"{mac} as {place}")
         assert sum("all are connected" in line for line in s.lines) == 4
         for g in [g for i, g in enumerate(crowd) if i not in (3, 7, 100)] + late:
             g.close()

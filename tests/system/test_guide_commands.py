@@ -115,7 +115,8 @@ class Session:
                                  "exec " + command], cwd=ROOT, stdin=subprocess.PIPE,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         lines = []
-        reader = threading.Thread(target=lambda: [lines.append(x) for x in proc.stdout], daemon=True)
+        reader = threading.Thread(target=lambda: [lines.append(x) for x in proc.stdout],
+                                  daemon=True)
         reader.start()
         self.running[kind] = proc, lines, reader
         wait_for(lambda: any(sign in x for x in list(lines)) or proc.poll() is not None, 60,
@@ -179,7 +180,7 @@ class Session:
             return
         vlan = re.match(r"ip link add link (\S+) name (\S+) type vlan id (\d+)$", command)
         if vlan and not has_vlan_devices():
-            self.start(vlan[2], f"tests/system/vlan_device.py {vlan[2]} {vlan[1]} {vlan[3]}", "ready")
+            self.start(vlan[2], f"tests/lib/vlan_device.py {vlan[2]} {vlan[1]} {vlan[3]}", "ready")
             return
         if "http.server" in command:
             self.start("server", command.replace("python3", "python3 -u"), "Serving HTTP")
@@ -228,7 +229,9 @@ def session(tmp_path, hugetlbfs):
 def test_commands_of(page, session):
     done = 0
     for command, typed in commands(page):
-        if any(mark in command for mark in MARKS) or re.search(ELSEWHERE.get(page, "(?!)"), command):
+        if any(mark in command for mark in MARKS):
+            continue
+        if re.search(ELSEWHERE.get(page, "(?!)"), command):
             continue
         command = session.adapt(command)
         if command.startswith(APP):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The answers of telemetry that the guide shows have the keys, and the kinds of values, of live ones."""
+"""The guide's answers of telemetry have the keys, and the kinds of values, of live ones."""
 
 import json
 import os

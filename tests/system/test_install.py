@@ -49,7 +49,7 @@ def unit_values(prefix, key):
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd here")
 def test_unit_is_understood(prefix):
-    """verify reports what it does not understand on stderr; other units of the machine may be odd."""
+    """verify reports on stderr what it does not understand; the other units here may be odd."""
     r = subprocess.run(["systemd-analyze", "verify", "--man=no",
                         str(prefix / "lib/systemd/system/vhost-switch.service")],
                        capture_output=True, text=True, timeout=60, check=False)
@@ -58,17 +58,18 @@ def test_unit_is_understood(prefix):
 
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="sheds privileges")
 def test_the_units_capabilities_are_enough(prefix, tmp_path):
-    """Under the unit's own set, with its own command line, a TAP as uplink and a socket given away."""
+    """Under the unit's own set and command line, with a TAP as uplink and a socket given away."""
     keep = " ".join(unit_values(prefix, "CapabilityBoundingSet")).lower().split()
     bounding = "-all," + ",".join("+" + c.removeprefix("cap_") for c in keep)
     defaults = dict(re.findall(r'^Environment="(\w+)=(.*)"$', "\n".join(
         f"Environment={v}" for v in unit_values(prefix, "Environment")), re.M))
+    options = defaults["OPTIONS"].replace("/run/vhost-switch/", str(tmp_path) + "/")
+    options = options.replace("-p 0x0", "-p 0x1")
     switch = Switch(cwd=str(tmp_path), start=False)
     switch.args = ["setpriv", "--no-new-privs", f"--bounding-set={bounding}",
                    f"--inh-caps={bounding}", str(prefix / "bin/vhost-switch"),
                    *defaults["EAL_OPTIONS"].split(), "--file-prefix", switch.prefix,
-                   "--vdev", "net_tap0,iface=vsunit0", "--", *defaults["OPTIONS"].replace(
-                       "/run/vhost-switch/", str(tmp_path) + "/").replace("-p 0x0", "-p 0x1").split(),
+                   "--vdev", "net_tap0,iface=vsunit0", "--", *options.split(),
                    "--socket-owner", "nobody", "--socket-mode", "0600"]
     switch.start()
     assert os.stat(tmp_path / "sock").st_mode & 0o777 == 0o600

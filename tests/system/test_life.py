@@ -59,7 +59,7 @@ def test_guests_killed_under_load(app, lcores):
             while left > 0:
                 procs = []
                 for mac in macs:
-                    code = VICTIM.format(path=os.path.join(ROOT, "tests/system"), sock=s.sock,
+                    code = VICTIM.format(path=os.path.join(ROOT, "tests/lib"), sock=s.sock,
                                          mac=mac, peer="02:00:00:00:06:00")
                     procs.append(subprocess.Popen([sys.executable, "-c", code],
                                                   stdout=subprocess.PIPE, text=True))
@@ -131,7 +131,8 @@ def test_garbage_on_the_socket_harms_nobody_else():
     with Switch() as s:
         a, b = Guest(s.sock, "02:00:00:00:00:01"), Guest(s.sock, "02:00:00:00:00:02")
         s.wait_guests(2)
-        for junk in (b"\xff" * 64, b"", os.urandom(300), b"\x05\0\0\0\x01\0\0\0\x08\0\0\0" + b"\xff" * 8):
+        for junk in (b"\xff" * 64, b"", os.urandom(300),
+                     b"\x05\0\0\0\x01\0\0\0\x08\0\0\0" + b"\xff" * 8):
             with socket.socket(socket.AF_UNIX) as bad:
                 bad.connect(s.sock)
                 bad.sendall(junk)

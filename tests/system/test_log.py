@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The log and the statistics: nobody waits for a reader, lines are limited, nothing goes without a word."""
+"""The log and the statistics: nobody waits for a reader, lines are limited, no loss is silent."""
 
 import fcntl
 import os
@@ -26,7 +26,7 @@ MAC = "02:00:00:00:07:%02x"
 
 @contextmanager
 def switch(*args, out=None, err=None, env=None, wrap=(), **popen):
-    """A switch whose stdout and stderr are what a test gives; killed if the test has not ended it."""
+    """A switch whose stdout and stderr are a test's; killed if the test does not end it."""
     s = Switch(*args, start=False, env=env, wrap=wrap)
     s.proc = subprocess.Popen(s.args, cwd=s.dir, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                               env=s.env, **popen)
@@ -41,7 +41,7 @@ def switch(*args, out=None, err=None, env=None, wrap=(), **popen):
 
 
 def end(s, timeout=10):
-    """It ends in time, with status 0, and leaves nothing behind."""
+    """It ends in time, with status 0, and nothing stays."""
     s.proc.terminate()
     assert s.proc.wait(timeout) == 0
     assert not os.path.exists(s.sock)
@@ -146,7 +146,7 @@ def test_pipes_that_nobody_reads(pair):
 
 
 def test_what_is_lost_is_counted_and_told(pair):
-    """Tables fill their half of the queue; the log goes on; when the pipe is read whole tables come."""
+    """Tables fill their half of the queue; the log goes on; then whole tables come."""
     out_r, out_w = small_pipe()
     err_r, err_w = os.pipe()
     log = drain(err_r)
@@ -160,13 +160,15 @@ def test_what_is_lost_is_counted_and_told(pair):
             g.close()
         s.wait_guests(2)
         tables = drain(out_r)
-        wait_for(lambda: re.search(r"CONFIG: \d+ blocks of statistics lost: nobody read them", "".join(log)))
+        wait_for(lambda: re.search(r"CONFIG: \d+ blocks of statistics lost: nobody read them",
+                                   "".join(log)))
         end(s)
     text = "".join(tables)
     head, tail = "Device statistics =====", "=" * 55 + "\n"
     assert text.startswith(head) and text.endswith(tail)
     assert text.count(head) == text.count(tail) - text.count("statistics " + tail) > 1
-    rest = re.sub(r"(?m)^(Device statistics =+|=+|Statistics for device \d+ -+|[TR]X \w+: +\d+)$", "", text)
+    rest = re.sub(r"(?m)^(Device statistics =+|=+|Statistics for device \d+ -+|[TR]X \w+: +\d+)$",
+                  "", text)
     assert rest.strip() == ""
 
 
@@ -180,7 +182,8 @@ def test_a_log_in_a_file_has_the_time(tmp_path, pair):
              if not re.match(r"Device statistics|Statistics for|=====|[TR]X ", line)]
     assert len(lines) > 10
     for line in lines:
-        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[-+]\d\d:\d\d [A-Z_a-z]+:", line), line
+        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[-+]\d\d:\d\d [A-Z_a-z]+:",
+                        line), line
     assert re.search(r" CONFIG: all \d+ mbufs are back in pool mbufs$", lines[-1])
 
 
@@ -201,8 +204,9 @@ def test_a_full_disk(tmp_path, pair):
             wait_for(lambda: s.telemetry("/vhost_switch/log")["lines_lost"] >= 3)
             (disk / "ballast").unlink()
             thieves(s, a, 1)
-            wait_for(lambda: re.search(r"\n\S+ CONFIG: \d+ log lines lost: No space left on device\n",
-                                       (disk / "log").read_text()))
+            wait_for(lambda: re.search(
+                r"\n\S+ CONFIG: \d+ log lines lost: No space left on device\n",
+                (disk / "log").read_text()))
             end(s)
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
@@ -295,8 +299,10 @@ def syslog(tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
         daemon.bind(str(tmp_path / "log"))
         daemon.settimeout(10)
-        script = (f"mount -t tmpfs none {dev} && cp -a /dev/null /dev/zero /dev/urandom /dev/random {dev} && "
-                  f"touch {dev}/log && mount --bind {tmp_path}/log {dev}/log && mount --rbind {dev} /dev && "
+        script = (f"mount -t tmpfs none {dev} && "
+                  f"cp -a /dev/null /dev/zero /dev/urandom /dev/random {dev} && "
+                  f"touch {dev}/log && mount --bind {tmp_path}/log {dev}/log && "
+                  f"mount --rbind {dev} /dev && "
                   'exec "$@"')
         yield daemon, ["unshare", "-m", "sh", "-c", script, "sh"]
 
@@ -308,8 +314,10 @@ def test_syslog_gets_each_line_and_may_hang(tmp_path, pair):
             seen.append(daemon.recv(4096).decode())
         pid = s.proc.pid
         for line in seen:
-            assert re.match(rf"<2[4-9]|<3[01]>\w\w\w [ \d]\d \d\d:\d\d:\d\d vhost-switch\[{pid}\]: \S", line)
-        assert any(re.search(r"^<30>.*: CONFIG: guests can connect to vhost-net$", line) for line in seen)
+            assert re.match(
+                rf"<2[4-9]|<3[01]>\w\w\w [ \d]\d \d\d:\d\d:\d\d vhost-switch\[{pid}\]: \S", line)
+        assert any(re.search(r"^<30>.*: CONFIG: guests can connect to vhost-net$", line)
+                   for line in seen)
         # from now on nobody reads: the queue of the socket is full soon
         a, b = pair(s)
         thieves(s, a, 3)
@@ -339,7 +347,8 @@ def test_front_ends_cannot_flood_the_log(pair):
         end(s)
     wait_for(lambda: any("mbufs are back in pool" in line for line in list(log)))
     lines = list(log)
-    told = re.findall(r"(?m)^CONFIG: (\d+) (?:log lines|warnings) that begin with \S+ suppressed", "".join(lines))
+    told = re.findall(
+        r"(?m)^CONFIG: (\d+) (?:log lines|warnings) that begin with \S+ suppressed", "".join(lines))
     assert sum(map(int, told)) >= counted["lines_suppressed"]
     assert n > 2000 and counted["lines_suppressed"] > n - 700
     assert sum("VHOST_" in line for line in lines) < 600 + 64 + 8 * (took + 5)
@@ -347,7 +356,7 @@ def test_front_ends_cannot_flood_the_log(pair):
 
 
 def test_what_is_queued_is_written_before_a_crash():
-    """The pipe is full until the process crashes; lines that are in memory alone come all the same."""
+    """The pipe is full until the process crashes; lines that are in memory alone come even so."""
     r, w = small_pipe()
     fill(w)
     with switch(out=w, err=w) as s:

@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
+from frames import OUTSIDE
 from harness import Switch, Wire, wait_for
-from test_uplink import OUTSIDE
 
 AF_XDP = 44
 
@@ -24,12 +24,14 @@ def has_af_xdp():
 
 def refusal(switch):
     """The line that refuses the start, and the number in it."""
-    r = subprocess.run(switch.args, cwd=switch.dir, capture_output=True, text=True, timeout=60, check=False)
+    r = subprocess.run(switch.args, cwd=switch.dir, capture_output=True, text=True, timeout=60,
+                       check=False)
     shutil.rmtree(switch.dir)
     assert r.returncode == 1
     lines = [line for line in r.stderr.splitlines() if line.startswith("vhost-switch:")]
     assert len(lines) == 1, r.stderr
-    return re.search(r"--total-num-mbufs must be at least (\d+) here, not 1024: rings", lines[0]).group(1)
+    return re.search(r"--total-num-mbufs must be at least (\d+) here, not 1024: rings",
+                     lines[0]).group(1)
 
 
 @pytest.mark.parametrize("kind", ["tap", "af_packet"])
@@ -49,7 +51,8 @@ def test_a_pool_that_rings_would_empty_is_refused(guests, kind):
 
 def test_a_mirror_ports_rings_count():
     vdev = ["net_tap0,iface=vspool0"]
-    least = refusal(Switch("--mirror-port", "0x1", "--total-num-mbufs", "1024", vdev=vdev, start=False))
+    least = refusal(Switch("--mirror-port", "0x1", "--total-num-mbufs", "1024", vdev=vdev,
+                           start=False))
     with Switch("--mirror-port", "0x1", "--total-num-mbufs", least, vdev=vdev):
         pass
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What ports can send, and what their link is: a batch is not punished for one of its frames."""
 
+import array
+import fcntl
 import os
 import signal
 import socket
@@ -9,10 +11,10 @@ import subprocess
 
 import pytest
 
+from frames import BROADCAST, OUTSIDE, tagged
 from harness import Switch, Wire, inside, wait_for
-from test_guests import consistent, introduce
-from test_uplink import BROADCAST, OUTSIDE, tagged
-from vhostuser import F_CSUM, F_HOST_TSO4, HDR_LEN, Guest
+from traffic import consistent, introduce
+from vhostuser import F_CSUM, F_HOST_TSO4, HDR_LEN
 
 KINDS = ["af_packet", "tap", "pcap"]
 
@@ -298,3 +300,31 @@ def test_frames_that_overrun_a_pool_of_the_card_are_counted(guests):
         wait_for(lambda: port(s)["rx"] + port(s)["rx_q0_errors"] >= n, 10, "all frames")
         assert port(s)["rx_q0_errors"] == s.telemetry("/ethdev/xstats,1")["rx_q0_errors"] > 0
         assert port(s)["rx"] + port(s)["rx_q0_errors"] == n
+
+
+SIOCETHTOOL, ETHTOOL_GTXCSUM, ETHTOOL_GGRO, ETHTOOL_SGRO = 0x8946, 0x16, 0x2b, 0x2c
+
+
+def offload(interface, command, value=0):
+    """Ask the kernel whether an offload of an interface is on, or tell it."""
+    value = array.array("I", [command, value])
+    with socket.socket() as s:
+        fcntl.ioctl(s, SIOCETHTOOL, struct.pack("16sP16x", interface.encode(),
+                                                value.buffer_info()[0]))
+    return value[1]
+
+
+@pytest.mark.parametrize("merging", [True, False])
+def test_what_the_kernel_leaves_to_a_card_is_disabled_while_a_veth_pair_is_used(merging):
+    with Wire("af_packet") as w:
+        offload(w.near, ETHTOOL_SGRO, merging)
+
+        def state():
+            return offload(w.near, ETHTOOL_GGRO), offload(w.far, ETHTOOL_GTXCSUM)
+
+        assert state() == (merging, 1)
+        with w.switch() as s:
+            assert state() == (0, 0)
+            assert s.has(f"transmit offloads disabled for {w.far}, the other end of {w.near}")
+            assert s.has(f"merging of TCP segments disabled for {w.near}") == merging
+        assert state() == (merging, 1)

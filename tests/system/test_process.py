@@ -58,7 +58,8 @@ def test_a_signal_that_ends_it_in_order(guests, sig):
 def test_signals_that_mean_nothing(guests):
     with Switch() as s:
         a, b = guests(s, 2)
-        for sig in ("USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PIPE", "STKFLT", "XFSZ", "TTIN", "TTOU"):
+        for sig in ("USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PIPE", "STKFLT", "XFSZ",
+                    "TTIN", "TTOU"):
             s.proc.send_signal(getattr(signal, "SIG" + sig))
         for sig in (signal.SIGRTMIN, signal.SIGRTMIN + 7, signal.SIGRTMAX):
             s.proc.send_signal(sig)
@@ -98,8 +99,8 @@ def test_a_signal_during_the_start():
     """It waits for a link, up to nine seconds: SIGHUP ends that too."""
     with Wire("82599", plugged=False) as w:
         s = w.switch(start=False)
-        s.proc = subprocess.Popen(s.args, cwd=s.dir, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                  env=s.env, text=True)
+        s.proc = subprocess.Popen(s.args, cwd=s.dir, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, env=s.env, text=True)
         lines = []
         for line in s.proc.stdout:
             lines.append(line)
@@ -123,7 +124,8 @@ def test_too_few_descriptors_is_said():
     found = False
     for n in range(16, 40):
         s.args[1] = f"--nofile={n}:{n}"
-        r = subprocess.run(s.args, cwd=s.dir, capture_output=True, text=True, timeout=60, check=False)
+        r = subprocess.run(s.args, cwd=s.dir, capture_output=True, text=True, timeout=60,
+                           check=False)
         found |= "no file descriptors left: this process may have" in r.stderr
         if found or r.returncode == 0:
             break

@@ -15,8 +15,8 @@ import time
 import pytest
 
 from harness import Switch, wait_for
-from test_frontend import ask, exchange, is_hung_up, region, table
-from test_guests import introduce
+from messages import ask, is_hung_up, region, table
+from traffic import exchange, introduce
 from vhostuser import (GET_FEATURES, GET_VRING_BASE, SET_FEATURES, SET_MEM_TABLE, SET_OWNER,
                        SET_PROTOCOL_FEATURES, SET_VRING_BASE, SET_VRING_CALL, SET_VRING_ENABLE,
                        SET_VRING_KICK, SET_VRING_NUM, Guest)
@@ -242,7 +242,7 @@ def test_descriptors_in_the_middle_of_a_message(pair, split):
 
 
 def test_every_descriptor_of_a_broken_message_is_closed(pair):
-    """Of an unknown type with the first bytes, and more with the next: two lots to be closed at once."""
+    """Of an unknown type with the first bytes, more with the next: two lots to close at once."""
     s, _, _ = pair
 
     def open_now():
@@ -287,7 +287,7 @@ def test_a_log_with_an_offset(pair):
 
 
 @pytest.mark.parametrize("base", [256, 32767, 256 | 1 << 15])
-def test_a_place_behind_the_end_of_a_packed_ring(pair, guests, base):
+def test_a_place_beyond_the_end_of_a_packed_ring(pair, guests, base):
     s, _, _ = pair
     evil = guests(s, features=F_PACKED, enable=False)
     assert not ask(evil, SET_VRING_NUM, struct.pack("<II", 0, 256))
@@ -369,7 +369,8 @@ def test_a_front_end_that_gives_up_is_logged(pair):
     with dial(s) as sock:
         send(sock, message(SET_OWNER) + message(GET_FEATURES))
         assert len(sock.recv(20, socket.MSG_WAITALL)) == 20
-    s.wait_log(f"front end at {os.path.basename(s.sock)}: left before its rings were ready, after message 1")
+    s.wait_log(f"front end at {os.path.basename(s.sock)}: "
+               "left before its rings were ready, after message 1")
     with dial(s):
         pass  # a mere look is not
     assert answer_takes(s) < 3

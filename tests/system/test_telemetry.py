@@ -4,10 +4,11 @@
 import json
 import os
 import re
+import time
 
 import pytest
 
-from harness import Switch, Wire, wait_for
+from harness import Switch, Wire, cpus, wait_for
 from vhostuser import Guest
 
 OF_GUESTS = ("guests", "stats", "paths", "fdb")
@@ -42,15 +43,16 @@ def test_answers_for_all_guests_by_pages():
         wait_for(lambda: len(s.guests()) == GUEST_MAX - 2, what="two that have left")
         assert next(iter(s.telemetry(f"/vhost_switch/stats,from={start}"))) == str(start + 1)
         assert s.telemetry(f"/vhost_switch/stats,{start}") == {}
-        assert list(s.telemetry(f"/vhost_switch/stats,from={GUEST_MAX - 1}")) == [str(GUEST_MAX - 1)]
+        last = GUEST_MAX - 1
+        assert list(s.telemetry(f"/vhost_switch/stats,from={last}")) == [str(last)]
         for g in crowd:
             if not g.mem.closed:
                 g.close()
 
 
-NO_NUMBER = ["abc", "1x", "x1", "1,0", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e1", ",1", "128", "4294967296",
-             "18446744073709551616", "9" * 900, "from", "from=", "from=x", "from=-1", "from=128",
-             "from=0,1", "From=0", "\u0661"]
+NO_NUMBER = ["abc", "1x", "x1", "1,0", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e1", ",1", "128",
+             "4294967296", "18446744073709551616", "9" * 900, "from", "from=", "from=x", "from=-1",
+             "from=128", "from=0,1", "From=0", "\u0661"]
 
 
 def test_a_parameter_that_is_no_number_is_refused(guests):
@@ -112,3 +114,61 @@ def test_help_says_what_a_command_accepts():
         for name in names:
             text = s.telemetry(f"/help,{name}")[name]
             assert "arameter" in text, text
+
+
+def workers(switch):
+    """What telemetry says of each worker once all that was sent is counted."""
+    switch.settle()
+    return switch.telemetry("/vhost_switch/workers")
+
+
+def grown(before, after, worker, key):
+    return after[worker][key] - before[worker][key]
+
+
+def test_workers_are_told_as_they_are(guests):
+    """Two workers of lcores 4 and 7; guests go to the one with fewer of them."""
+    with Switch(lcores=f"0@{cpus()[0]},4@{cpus()[0]},7@{cpus()[1]}") as s:
+        assert {i: w["guests"] for i, w in workers(s).items()} == {"0": 0, "1": 0}
+        crowd = guests(s, 3)
+        first = workers(s)
+        assert list(first) == ["0", "1"]
+        for w in first.values():
+            assert list(w) == ["lcore", "guests", "rounds", "cycles", "busy_cycles"]
+        assert [w["lcore"] for w in first.values()] == [4, 7]
+        assert [w["guests"] for w in first.values()] == [2, 1]
+        assert [g["worker"] for g in s.guests().values()] == [0, 1, 0]
+
+        # no frame moves: time passes for both alike, all of it in idle rounds
+        time.sleep(1)
+        idle = workers(s)
+        for i in idle:
+            assert grown(first, idle, i, "rounds") >= 2
+            assert grown(first, idle, i, "busy_cycles") == 0
+            assert 0 <= idle[i]["busy_cycles"] < idle[i]["cycles"]
+        both = [grown(first, idle, i, "cycles") for i in idle]
+        assert min(both) > 0.7 * max(both), both
+
+        # guest 1 is the only one of worker 1: what it sends costs that worker's time alone
+        for _ in range(50):
+            crowd[1].announce()
+        sent = workers(s)
+        assert grown(idle, sent, "1", "busy_cycles") > 0
+        assert grown(idle, sent, "0", "busy_cycles") == 0
+        for i in sent:
+            assert 0 <= grown(idle, sent, i, "busy_cycles") <= grown(idle, sent, i, "cycles")
+
+        alone = s.telemetry("/vhost_switch/workers,1")
+        assert (alone["lcore"], alone["guests"]) == (7, 1)
+        assert alone["rounds"] >= sent["1"]["rounds"]
+        assert list(s.telemetry("/vhost_switch/workers,from=1")) == ["1"]
+        crowd[0].close()
+        s.wait_guests(2)
+        assert [w["guests"] for w in workers(s).values()] == [1, 1]
+
+
+def test_the_main_lcore_works_where_it_is_the_only_one(guests):
+    with Switch(lcores=f"5@{cpus()[0]}") as s:
+        guests(s)
+        (name, worker), = workers(s).items()
+        assert (name, worker["lcore"], worker["guests"]) == ("0", 5, 1)

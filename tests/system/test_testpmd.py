@@ -112,7 +112,8 @@ def test_pcap_files_in_and_out_exact(tmp_path):
                 "--vdev", f"net_pcap0,rx_pcap={tmp_path}/in{number},"
                 f"tx_pcap={tmp_path}/out{number}"]),
              "--", "--forward-mode=io", "--auto-start", "--no-flush-rx",
-             "--total-num-mbufs=4096", "--nb-cores=1", "-i"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+             "--total-num-mbufs=4096", "--nb-cores=1", "-i"], stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
 
     with Switch() as s:
         try:

@@ -7,12 +7,9 @@ import time
 
 import pytest
 
+from frames import BROADCAST, OUTSIDE, data_of, ipv6_partial, tagged, tcp4, to_guest
 from harness import Switch, Wire
-from test_guests import consistent, introduce
-
-BROADCAST = "ff:ff:ff:ff:ff:ff"
-OUTSIDE = "02:00:00:00:ee:01"
-
+from traffic import consistent, introduce
 
 KINDS = ["af_packet", "tap", "pcap", "82599"]
 
@@ -27,15 +24,6 @@ def wire(request):
 def veth():
     with Wire("af_packet") as w:
         yield w
-
-
-def tagged(frame, vlan):
-    return frame[:12] + struct.pack(">HH", 0x8100, vlan) + frame[12:]
-
-
-def to_guest(guest, payload, vlan, dst=None):
-    frame = guest.frame(dst or guest, payload, src=bytes.fromhex(OUTSIDE.replace(":", "")))
-    return (frame if vlan is None else tagged(frame, vlan)), frame
 
 
 def test_from_the_nic_by_mac_and_vlan(wire, guests):
@@ -125,7 +113,7 @@ def test_a_priority_tag_names_no_vlan(wire, guests, mode):
         if mode == "1":  # between guests the frame is left as it is
             assert a.recv(16) == [b.frame(BROADCAST, b"priority", vlan=tci) for tci in tcis]
         a.poll()
-        # a tag behind the priority tag is payload
+        # a tag after the priority tag is payload
         inner = b.frame(OUTSIDE, b"inner", vlan=7)
         b.send([tagged(inner, 5 << 13)])
         wire.ETH_TEST = 0x8100
@@ -178,8 +166,7 @@ def test_partial_checksum_is_completed_for_the_wire(wire, guests):
 
 @pytest.mark.parametrize("kind", ["hop-by-hop", "routing", "long"])
 def test_checksum_after_ipv6_extension_headers_for_the_wire(wire, guests, kind):
-    """No NIC is told of them: where it fills in checksums it takes the first header for the whole."""
-    from test_guests import ipv6_partial
+    """No NIC is told of them: one that fills in checksums takes the first header for the whole."""
     from vhostuser import F_CSUM
     with wire.switch("--tx-csum", "1") as s:
         a = guests(s, features=F_CSUM)
@@ -194,7 +181,6 @@ def test_checksum_after_ipv6_extension_headers_for_the_wire(wire, guests, kind):
 
 
 def test_small_segments_for_the_wire(wire, guests):
-    from test_guests import data_of, tcp4
     from vhostuser import F_CSUM, F_HOST_TSO4
     with wire.switch("--tso", "1") as s:
         a = guests(s, features=F_CSUM | F_HOST_TSO4, buf_len=66000)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The driver's side of virtqueues in plain memory, split and packed (VIRTIO 1.1, 2.6 and 2.7), for tests
- * that play a guest. A buffer's id is its number: the entry that it begins at.
+ * The driver's side of virtqueues in plain memory, split and packed (VIRTIO 1.1, 2.6 and 2.7), for
+ * tests that play a guest. A buffer's id is its number: the entry that it begins at.
  */
 #ifndef TESTS_UNIT_DRIVER_H
 #define TESTS_UNIT_DRIVER_H
@@ -18,7 +18,7 @@
 struct driver_ring {
 	bool packed;
 	uint16_t size;
-	uint16_t next;			 /* of the next buffer; packed: with the wrap counter in bit 15 */
+	uint16_t next;			 /* of the next buffer; packed: bit 15 is the wrap bit */
 	uint16_t seen;			 /* of the next used element; likewise */
 	uint16_t in_use;		 /* entries that the device has, as far as is known */
 	uint16_t count[DRIVER_RING_MAX]; /* packed: entries of each buffer */
@@ -53,7 +53,10 @@ driver_advance(const struct driver_ring *r, uint16_t at, uint16_t n)
 	return (uint16_t)(index | (at & PACKED_WRAP));
 }
 
-/* Write entry i of a ring or table: packed ones have id and flags where split ones have flags and next. */
+/*
+ * Write entry i of a ring or table: packed ones have id and flags where split ones have flags and
+ * next.
+ */
 static inline void
 driver_write(void *table, uint32_t i, bool packed, uint64_t addr, uint32_t len, uint16_t flags,
 	uint16_t next_or_id)
@@ -71,7 +74,8 @@ static inline void
 driver_offer_packed(struct driver_ring *r, uint16_t at, uint64_t addr, uint32_t len, uint16_t flags,
 	uint16_t id)
 {
-	struct vring_packed_desc *e = (struct vring_packed_desc *)(void *)r->desc + (at & PACKED_INDEX);
+	struct vring_packed_desc *ring = (struct vring_packed_desc *)(void *)r->desc;
+	struct vring_packed_desc *e = &ring[at & PACKED_INDEX];
 
 	e->addr = addr;
 	e->len = len;
@@ -85,8 +89,8 @@ driver_offer_packed(struct driver_ring *r, uint16_t at, uint64_t addr, uint32_t 
  * table_addr its address. Returns false when the ring has no room.
  */
 static inline bool
-driver_offer(struct driver_ring *r, uint64_t addr, uint32_t len, uint16_t n, bool write, void *table,
-	uint64_t table_addr)
+driver_offer(struct driver_ring *r, uint64_t addr, uint32_t len, uint16_t n, bool write,
+	void *table, uint64_t table_addr)
 {
 	uint16_t need = table != NULL ? 1 : n, head = (uint16_t)(r->next % r->size), flags, i;
 	uint16_t id = r->packed ? r->next & PACKED_INDEX : head, at = table != NULL ? 0 : head;
@@ -99,13 +103,15 @@ driver_offer(struct driver_ring *r, uint64_t addr, uint32_t len, uint16_t n, boo
 		uint64_t where = addr + (uint64_t)i * part;
 		uint32_t bytes = i + 1 < n ? part : len - part * (n - 1u);
 
-		flags = (uint16_t)((write ? VRING_DESC_F_WRITE : 0) | (i + 1 < n ? VRING_DESC_F_NEXT : 0));
+		flags = (uint16_t)((write ? VRING_DESC_F_WRITE : 0) |
+			(i + 1 < n ? VRING_DESC_F_NEXT : 0));
 		if (table != NULL)
 			driver_write(table, i, r->packed, where, bytes,
 				r->packed ? flags & VRING_DESC_F_WRITE : flags,
 				r->packed ? (uint16_t)(0x5555 * i) : (uint16_t)(i + 1));
 		else if (r->packed)
-			driver_offer_packed(r, driver_advance(r, r->next, i), where, bytes, flags, id);
+			driver_offer_packed(r, driver_advance(r, r->next, i), where, bytes, flags,
+				id);
 		else
 			driver_write(r->desc, (at + 17u * i) % r->size, false, where, bytes, flags,
 				(uint16_t)((at + 17u * (i + 1u)) % r->size));

@@ -4,11 +4,12 @@
  *
  * Three guests made of plain memory, each in two regions of their own from malloc(), so that
  * AddressSanitizer sees any step beside them; librte_vhost's calls are wrapped. Guest EVIL sends
- * and receives by virtqueues, split and packed, of 1 to 1024 entries, that are first filled properly,
- * by chains of all shapes, and then altered at random; half of the time another thread goes on altering
- * them while they are in use. GOOD sends to EVIL and to PEER all the while: what PEER gets must be exact,
- * in order and all of it, and the memory of GOOD that nobody may write must stay as it was. Frames come
- * from an uplink too, for all three, in mbufs of one segment and of several.
+ * and receives by virtqueues, split and packed, of 1 to 1024 entries, that are first filled
+ * properly, by chains of all shapes, and then altered at random; half of the time another thread
+ * goes on altering them while they are in use. GOOD sends to EVIL and to PEER all the while: what
+ * PEER gets must be exact, in order and all of it, and the memory of GOOD that nobody may write
+ * must stay as it was. Frames come from an uplink too, for all three, in mbufs of one segment and
+ * of several.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -115,7 +116,8 @@ __wrap_rte_vhost_get_vring_base(int vid, uint16_t vring, uint16_t *avail, uint16
 int
 __wrap_rte_vhost_set_vring_base(int vid, uint16_t vring, uint16_t avail, uint16_t used)
 {
-	check(vid == EVIL || mem[vid].ring[vring].seen == used, "used elements were handed over unseen");
+	check(vid == EVIL || mem[vid].ring[vring].seen == used,
+		"used elements were handed over unseen");
 	mem[vid].last_avail[vring] = avail;
 	mem[vid].last_used[vring] = used;
 	return 0;
@@ -126,8 +128,8 @@ __wrap_rte_vhost_get_vhost_vring(int vid, uint16_t vring, struct rte_vhost_vring
 {
 	const struct driver_ring *r = &mem[vid].ring[vring];
 
-	*v = (struct rte_vhost_vring){ .desc = r->desc, .avail = r->avail, .used = r->used, .callfd = -1,
-		.kickfd = -1, .size = r->size };
+	*v = (struct rte_vhost_vring){ .desc = r->desc, .avail = r->avail, .used = r->used,
+		.callfd = -1, .kickfd = -1, .size = r->size };
 	return 0;
 }
 
@@ -210,7 +212,8 @@ address(uint32_t off)
 
 /* Offer a buffer of len bytes in so many parts. Returns false when the ring has no room. */
 static bool
-offer(struct memory *m, unsigned int ring, uint32_t off, uint32_t len, unsigned int parts, bool indirect)
+offer(struct memory *m, unsigned int ring, uint32_t off, uint32_t len, unsigned int parts,
+	bool indirect)
 {
 	uint32_t table = TABLES_OFF + (ring * 16 + m->ring[ring].next % 16u) * INDIRECT * 16;
 
@@ -219,7 +222,8 @@ offer(struct memory *m, unsigned int ring, uint32_t off, uint32_t len, unsigned 
 }
 
 static uint32_t
-write_frame(struct memory *m, uint32_t off, unsigned int from, unsigned int to, uint8_t fill, uint32_t len)
+write_frame(struct memory *m, uint32_t off, unsigned int from, unsigned int to, uint8_t fill,
+	uint32_t len)
 {
 	uint8_t f[VIRTIO_NET_HDR_LEN + FRAME] = { 0 };
 	uint32_t i;
@@ -241,9 +245,10 @@ somewhere(void)
 }
 
 static const uint64_t nasty[] = { 0, 1, 2, 11, 12, 25, 26, 63, 64, 65, 0x7fff, 0x8000, 0xffff,
-	65536, 0x7fffffff, 0xfffffff0, 0xffffffff, GUEST_BASE, GUEST_BASE - 1, GUEST_BASE + LOW_SIZE - 1,
-	GUEST_BASE + LOW_SIZE, GUEST_BASE + LOW_SIZE + HIGH_SIZE - 1, GUEST_BASE + LOW_SIZE + HIGH_SIZE,
-	GUEST_BASE + TABLES_OFF, GUEST_BASE + TABLES_OFF + 1, UINT64_MAX, UINT64_MAX - 15, UINT64_MAX - GUEST_BASE };
+	65536, 0x7fffffff, 0xfffffff0, 0xffffffff, GUEST_BASE, GUEST_BASE - 1,
+	GUEST_BASE + LOW_SIZE - 1, GUEST_BASE + LOW_SIZE, GUEST_BASE + LOW_SIZE + HIGH_SIZE - 1,
+	GUEST_BASE + LOW_SIZE + HIGH_SIZE, GUEST_BASE + TABLES_OFF, GUEST_BASE + TABLES_OFF + 1,
+	UINT64_MAX, UINT64_MAX - 15, UINT64_MAX - GUEST_BASE };
 
 /* Alter one field of EVIL's virtqueues or tables, or one byte of a buffer. */
 static void
@@ -253,8 +258,9 @@ alter(uint64_t *state)
 	uint64_t r = next_random(state), value = nasty[(r >> 8) % RTE_DIM(nasty)];
 	struct driver_ring *ring = &m->ring[r & 1];
 	uint32_t slot = (uint32_t)(r >> 40) % ring->size;
+	struct vring_desc *tables = (struct vring_desc *)(void *)(m->low + TABLES_OFF);
 	struct vring_desc *d = r & 2 ? &ring->desc[slot] :
-		(struct vring_desc *)(void *)(m->low + TABLES_OFF) + (r >> 40) % (TABLES * INDIRECT);
+		&tables[(r >> 40) % (TABLES * INDIRECT)];
 
 	if (r & 4)
 		value = next_random(state);
@@ -415,26 +421,33 @@ good_turn(uint8_t fill)
 	for (i = 0; i < 2; i++) {
 		len[i] = 14 + below(FRAME - 14);
 		offer(m, 1, BUFFERS_OFF + i * BUFFER,
-			write_frame(m, BUFFERS_OFF + i * BUFFER, GOOD, PEER, (uint8_t)(fill + i), len[i]),
+			write_frame(m, BUFFERS_OFF + i * BUFFER, GOOD, PEER, (uint8_t)(fill + i),
+				len[i]),
 			1 + below(2), below(4) == 0);
 	}
 	for (; i < 2 + n; i++)
-		offer(m, 1, BUFFERS_OFF + i * BUFFER, write_frame(m, BUFFERS_OFF + i * BUFFER, GOOD, EVIL,
-			fill, 14 + below(FRAME - 14)), 1 + below(2), below(2));
+		offer(m, 1, BUFFERS_OFF + i * BUFFER,
+			write_frame(m, BUFFERS_OFF + i * BUFFER, GOOD, EVIL, fill,
+				14 + below(FRAME - 14)),
+			1 + below(2), below(2));
 	poll(GOOD);
 	take_all(&m->ring[1]);
 	check(m->ring[1].in_use == 0, "a buffer was not given back");
 	for (i = 0; i < 2; i++) {
 		const uint8_t *got;
 
-		check(driver_take(&p->ring[0], &id, &got_len), "a frame between the others was lost");
+		check(driver_take(&p->ring[0], &id, &got_len),
+			"a frame between the others was lost");
 		check(id == (first + i) % RING, "a buffer of the receiver was used out of turn");
-		check(got_len == VIRTIO_NET_HDR_LEN + len[i], "a frame between the others has a wrong length");
+		check(got_len == VIRTIO_NET_HDR_LEN + len[i],
+			"a frame between the others has a wrong length");
 		got = host(p, BUFFERS_OFF + id * BUFFER) + VIRTIO_NET_HDR_LEN;
-		check(memcmp(got, &guest[PEER].mac, 6) == 0 && memcmp(got + 6, &guest[GOOD].mac, 6) == 0,
+		check(memcmp(got, &guest[PEER].mac, 6) == 0 &&
+			memcmp(got + 6, &guest[GOOD].mac, 6) == 0,
 			"a frame between the others has wrong addresses");
 		check(len[i] == 14 || (got[12] == (uint8_t)(fill + i) &&
-			memcmp(got + 12, got + 13, len[i] - 13) == 0), "a frame between the others was altered");
+			memcmp(got + 12, got + 13, len[i] - 13) == 0),
+			"a frame between the others was altered");
 	}
 	check(!driver_take(&p->ring[0], &id, &got_len), "a frame too many");
 }
@@ -456,13 +469,15 @@ evil_turn(uint64_t turn)
 	take_all(&m->ring[1]);
 	make_room((uint16_t)below(8));
 	for (i = 0; i < n; i++) {
-		uint32_t off = somewhere(), len = write_frame(m, off, EVIL, below(16) ? PEER + below(2) - 1 : EVIL,
-			(uint8_t)turn, 14 + below(FRAME - 14));
+		uint32_t off = somewhere(), len = write_frame(m, off, EVIL,
+			below(16) ? PEER + below(2) - 1 : EVIL, (uint8_t)turn,
+			14 + below(FRAME - 14));
 
 		if (below(32) == 0) /* longer than a frame can be, and than the memory */
 			len = below(1u << (10 + below(8)));
 		offer(m, 1, off, len, some_parts(), below(3) == 0);
-		offer(m, 0, somewhere(), below(4) ? BUFFER : below(BUFFER) + 1, some_parts(), below(3) == 0);
+		offer(m, 0, somewhere(), below(4) ? BUFFER : below(BUFFER) + 1, some_parts(),
+			below(3) == 0);
 	}
 	for (i = below(4); i > 0; i--)
 		alter(&rng);
@@ -490,8 +505,9 @@ static void
 start(char *program)
 {
 	char *eal[] = { program, (char *)(uintptr_t)"--no-huge", (char *)(uintptr_t)"-m",
-		(char *)(uintptr_t)"64", (char *)(uintptr_t)"--no-pci", (char *)(uintptr_t)"--no-shconf",
-		(char *)(uintptr_t)"--no-telemetry", (char *)(uintptr_t)"--log-level=critical", NULL };
+		(char *)(uintptr_t)"64", (char *)(uintptr_t)"--no-pci",
+		(char *)(uintptr_t)"--no-shconf", (char *)(uintptr_t)"--no-telemetry",
+		(char *)(uintptr_t)"--log-level=critical", NULL };
 	unsigned int i;
 
 	check(rte_eal_init(RTE_DIM(eal) - 1, eal) >= 0, "EAL");
@@ -533,9 +549,11 @@ main(int argc, char **argv)
 	for (turn = 0; turn < bursts; turn++) {
 		if (turn % 1000 == 0) {
 			__atomic_store_n(&scribble, turn / 1000 % 2, __ATOMIC_RELAXED);
-			check(memcmp(quiet, mem[GOOD].high, HIGH_SIZE) == 0, "memory of another guest was written");
+			check(memcmp(quiet, mem[GOOD].high, HIGH_SIZE) == 0,
+				"memory of another guest was written");
 			for (i = 0; i < NB; i++)
-				check(i == EVIL || !device_is_disabled(&device[i]), "another guest was disabled");
+				check(i == EVIL || !device_is_disabled(&device[i]),
+					"another guest was disabled");
 		}
 		broken += renew_some();
 		evil_turn(turn);
@@ -549,8 +567,8 @@ main(int argc, char **argv)
 		direct += w->counters.guest[i].tx_direct;
 		total += w->counters.guest[i].rx_ok;
 	}
-	printf("%" PRIu64 " bursts, %" PRIu64 " times disabled, %" PRIu64 " frames of EVIL copied, %"
-		PRIu64 " to it, %" PRIu64 " in all\n", bursts, broken,
+	printf("%" PRIu64 " bursts, %" PRIu64 " times disabled, %" PRIu64
+		" frames of EVIL copied, %" PRIu64 " to it, %" PRIu64 " in all\n", bursts, broken,
 		w->counters.guest[EVIL].tx_direct, w->counters.guest[EVIL].rx_ok, direct);
 	fflush(stdout);
 	check(direct <= total, "counters disagree");

@@ -62,7 +62,8 @@ check_all(void)
 	for (len = 14; len < LEN_MAX; len += len < 600 ? 1 : 37)
 		for (i = 0; i < RTE_DIM(offset); i++)
 			for (k = 0; k < RTE_DIM(offset); k++)
-				check(len, offset[i], offset[k], len % 5 == 0 ? 0 : (len * 3) % LEN_MAX);
+				check(len, offset[i], offset[k],
+					len % 5 == 0 ? 0 : (len * 3) % LEN_MAX);
 }
 
 static void

@@ -34,7 +34,8 @@ test_every_reason_has_name_and_text(void **state)
 
 	(void)state;
 	for (i = 0; i < TX_DROP_MAX; i++) {
-		assert_true(strlen(tx_drop_reason[i].name) > 0 && strlen(tx_drop_reason[i].text) > 0);
+		assert_true(strlen(tx_drop_reason[i].name) > 0 &&
+			strlen(tx_drop_reason[i].text) > 0);
 		for (k = 0; k < i; k++)
 			assert_string_not_equal(tx_drop_reason[i].name, tx_drop_reason[k].name);
 	}

@@ -28,7 +28,8 @@ static void
 test_key_is_the_address(void **state)
 {
 	struct rte_ether_hdr eth = { .dst_addr.addr_bytes = { 1, 2, 3, 4, 5, 6 },
-		.src_addr.addr_bytes = { 0xff, 0xfe, 0xfd, 0xfc, 0xfb, 0xfa }, .ether_type = 0xabcd };
+		.src_addr.addr_bytes = { 0xff, 0xfe, 0xfd, 0xfc, 0xfb, 0xfa },
+		.ether_type = 0xabcd };
 
 	(void)state;
 	assert_int_equal(fdb_key(&eth.dst_addr), 0x060504030201);

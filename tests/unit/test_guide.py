@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from tree import ROOT
 
 
 def guide():

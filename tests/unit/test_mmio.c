@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The accesses that the model of the 82599 traps (tests/nic82599/mmio.c, instruction.c), held
- * against the same instructions on ordinary memory: results, flags, and how often the device was
+ * against the same instructions on plain memory: results, flags, and how often the device was
  * read and written.
  */
 #include <pthread.h>
@@ -742,7 +742,8 @@ test_what_cannot_be_decoded(void **state)
 		close(fds[0]);
 		waitpid(child, &status, 0);
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
-		assert_non_null(strstr(text, "nic82599: cannot decode an access to the registers:"));
+		assert_non_null(strstr(text,
+			"nic82599: cannot decode an access to the registers:"));
 		if (strstr(text, cases[i].bytes) == NULL)
 			fail_msg("case %u: %s", i, text);
 	}

@@ -81,7 +81,8 @@ test_a_full_counter_that_blocks_does_not(void **state)
 	set_means(state);
 	assert_int_equal(write(fd, &count, sizeof(count)), sizeof(count));
 	notify_send(fd); /* this is the test: it returns */
-	assert_true(notify_send(fd) == (*state == NULL)); /* a write is not tried again for nothing */
+	/* a write is not tried again for nothing */
+	assert_true(notify_send(fd) == (*state == NULL));
 	assert_true(count_of(fd) >= FULL);
 	close(fd);
 }
@@ -135,11 +136,14 @@ static struct device packed = { .packed = true, .event_idx = true };
 static struct virtqueue
 packed_virtqueue(struct vring_packed_desc_event *event, int callfd)
 {
-	return (struct virtqueue){ .packed = true, .usable = true, .size = RING, .notify_fd = callfd,
-		.driver_event = event, .signalled_valid = true };
+	return (struct virtqueue){ .packed = true, .usable = true, .size = RING,
+		.notify_fd = callfd, .driver_event = event, .signalled_valid = true };
 }
 
-/* What librte_vhost and drivers make of the n-th place of a packed ring: bit 15 is the wrap counter. */
+/*
+ * What librte_vhost and drivers make of the n-th place of a packed ring: bit 15 is the wrap
+ * counter.
+ */
 static uint16_t
 place(unsigned int n)
 {

@@ -249,7 +249,7 @@ test_plain_headers(void **state)
 
 /* Extension headers, of n bytes, that end with one that says what follows. */
 static void
-behind(unsigned int first, const uint8_t *extensions, uint32_t n, uint32_t last,
+after_headers(unsigned int first, const uint8_t *extensions, uint32_t n, uint32_t last,
 	const uint8_t *final_dst, struct rte_mempool *from)
 {
 	static const unsigned int protos[] = { TCP, UDP };
@@ -272,30 +272,30 @@ behind(unsigned int first, const uint8_t *extensions, uint32_t n, uint32_t last,
 }
 
 static void
-test_behind_extension_headers(void **state)
+test_after_extension_headers(void **state)
 {
 	uint8_t options[8] = { 0, 0, 1, 4 }, several[40] = { 43, 0, 1, 4 };
 	uint8_t routing[24] = { 0, 2, 4, 1 };
 	static uint8_t huge[2048] = { 0, 255, 1, 200 };
 
 	(void)state;
-	behind(0, options, 8, 0, dst6, pool);  /* hop-by-hop */
-	behind(60, options, 8, 0, dst6, pool); /* destination options */
+	after_headers(0, options, 8, 0, dst6, pool);  /* hop-by-hop */
+	after_headers(60, options, 8, 0, dst6, pool); /* destination options */
 	memcpy(routing + 8, last6, 16);
-	behind(43, routing, 24, 0, last6, pool);
+	after_headers(43, routing, 24, 0, last6, pool);
 	/* hop-by-hop, routing, destination options */
 	memcpy(several + 8, routing, 24);
 	several[8] = 60;
 	memcpy(several + 32, options, 8);
-	behind(0, several, 40, 32, last6, pool);
+	after_headers(0, several, 40, 32, last6, pool);
 	/* further than an mbuf's header lengths and its buffer reach: 9 bits and 2048 bytes */
-	behind(0, huge, 2048, 0, dst6, pool);
+	after_headers(0, huge, 2048, 0, dst6, pool);
 	huge[1] = 63;
-	behind(60, huge, 512, 0, dst6, pool);
+	after_headers(60, huge, 512, 0, dst6, pool);
 	/* over mbufs of 96 bytes: TCP's field at 94 and 110, UDP's at 100 and 96 + 4 */
-	behind(0, options, 8, 0, dst6, odd_pool);
-	behind(43, routing, 24, 0, last6, odd_pool);
-	behind(0, huge, 512, 0, dst6, odd_pool);
+	after_headers(0, options, 8, 0, dst6, odd_pool);
+	after_headers(43, routing, 24, 0, last6, odd_pool);
+	after_headers(0, huge, 512, 0, dst6, odd_pool);
 }
 
 /* The two bytes of the field are in two mbufs. */
@@ -323,16 +323,17 @@ test_field_across_mbufs(void **state)
 	assert_int_equal(offload_accept(m), 0);
 	flatten(m, &got);
 	rte_pktmbuf_free(m);
-	/* whole, its sum with the pseudo-header is all ones: the field held that of the pseudo-header */
+	/* whole, its sum with the pseudo-header, which the field held, is all ones */
 	assert_int_equal(sum(got.at + l4, got.n - l4, sum6), 0xffff);
 	assert_memory_equal(got.at, want.at, l4 + UDP_FIELD);
 }
 
 /* A source route: the pseudo-header has its end for a destination (RFC 1122, 3.2.1.8). */
 static void
-test_behind_ipv4_options(void **state)
+test_after_ipv4_options(void **state)
 {
-	static const uint8_t route[8] = { 131, 7, 4, 10, 9, 8, 7, 0 }, final_dst[4] = { 10, 9, 8, 7 };
+	static const uint8_t route[8] = { 131, 7, 4, 10, 9, 8, 7, 0 };
+	static const uint8_t final_dst[4] = { 10, 9, 8, 7 };
 	uint32_t len = 8 + 21, l4;
 	unsigned int sum4 = pseudo(src4, final_dst, 4, UDP, len);
 
@@ -416,7 +417,7 @@ test_what_cannot_be_finished(void **state)
 	put_ipv6(&want, 60, options, 8, 20 + 3000);
 	put_l4(&want, TCP, 0, 0, 3000);
 	expect_refused(RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_NONE, 1000);
-	/* the checksum would be behind the end */
+	/* the checksum would be beyond the end */
 	options[0] = UDP;
 	put_ethernet(&want, 0, 0x86dd);
 	put_ipv6(&want, 60, options, 8, 7);
@@ -635,9 +636,9 @@ main(void)
 #define T(name) cmocka_unit_test_teardown(name, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_plain_headers),
-		T(test_behind_extension_headers),
+		T(test_after_extension_headers),
 		T(test_field_across_mbufs),
-		T(test_behind_ipv4_options),
+		T(test_after_ipv4_options),
 		T(test_zero),
 		T(test_what_cannot_be_finished),
 		T(test_segments),

@@ -57,7 +57,8 @@ test_every_option(void **state)
 	assert_int_equal(parse("-p 8000000000000000 -P --dev-basename usvhost --socket-file a "
 			       "--socket-file=b --client --vm2vm 0 --mergeable 1 --stats 86400 "
 			       "--rx-retry 0 --rx-retry-num 1000 --rx-retry-delay 10000 "
-			       "--vlan-strip 0 --tx-csum 1 --dcb 4 --total-num-mbufs 1024", &cfg), 0);
+			       "--vlan-strip 0 --tx-csum 1 --dcb 4 --total-num-mbufs 1024",
+			       &cfg), 0);
 	assert_int_equal(cfg.port_mask, RTE_BIT64(63));
 	assert_true(cfg.promiscuous);
 	assert_string_equal(cfg.dev_basename, "usvhost");

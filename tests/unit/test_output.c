@@ -96,7 +96,8 @@ setup(void **state)
 		device[i].running = true;
 		device[i].hdr_len = VIRTIO_NET_HDR_LEN;
 		device[i].nb_regions = 1;
-		device[i].region[0] = (struct region){ (uintptr_t)&mem, sizeof(mem), (uint8_t *)&mem };
+		device[i].region[0] = (struct region){ (uintptr_t)&mem, sizeof(mem),
+			(uint8_t *)&mem };
 		device[i].rx[0] = 1;
 		device[i].vq[0] = (struct virtqueue){ .usable = true, .size = RING, .notify_fd = -1,
 			.callfd = -1, .desc = mem.desc, .avail = &mem.avail, .used = &mem.used };

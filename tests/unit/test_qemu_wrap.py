@@ -15,7 +15,8 @@ import sys
 
 import pytest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from tree import ROOT
+
 WRAPPER = os.path.join(ROOT, "qemu-wrap.py")
 OFF = "csum=off,gso=off,guest_tso4=off,guest_tso6=off,guest_ecn=off"
 

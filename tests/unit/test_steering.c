@@ -80,7 +80,7 @@ test_vmdq_eight_pools_of_one_queue(void **state)
 }
 
 static void
-test_vmdq_behind_pf_queues(void **state)
+test_vmdq_after_pf_queues(void **state)
 {
 	(void)state;
 	plan.info.max_rx_queues = 192;
@@ -262,7 +262,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_vmdq_82599, reset),
 		cmocka_unit_test_setup(test_vmdq_eight_pools_of_one_queue, reset),
-		cmocka_unit_test_setup(test_vmdq_behind_pf_queues, reset),
+		cmocka_unit_test_setup(test_vmdq_after_pf_queues, reset),
 		cmocka_unit_test_setup(test_vmdq_of_unknown_layout_listens_to_all_queues, reset),
 		cmocka_unit_test_setup(test_guests_are_limited_by_the_mac_filters, reset),
 		cmocka_unit_test_setup(test_loopback_transmits_by_the_senders_pool, reset),

@@ -61,8 +61,8 @@ note(const struct vhost_user_message *m, int nb_fds)
 	if (m->request == VHOST_USER_SET_FEATURES || m->request == VHOST_USER_SET_MEM_TABLE)
 		snprintf(text, sizeof(text), "%s ", name);
 	else if (m->request == VHOST_USER_SET_VRING_KICK || m->request == VHOST_USER_SET_VRING_CALL)
-		snprintf(text, sizeof(text), "%s%u%s ", name, m->payload.state.index & VHOST_USER_VRING,
-			nb_fds > 0 ? "" : "-");
+		snprintf(text, sizeof(text), "%s%u%s ", name,
+			m->payload.state.index & VHOST_USER_VRING, nb_fds > 0 ? "" : "-");
 	else if (m->request == VHOST_USER_SET_VRING_ENABLE)
 		snprintf(text, sizeof(text), "%s%u=%u ", name, m->payload.state.index,
 			m->payload.state.num);
@@ -148,7 +148,8 @@ setup(void **state)
 	event = eventfd(0, EFD_CLOEXEC);
 	packet = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	if (ftruncate(memfd, MEMORY_SIZE) < 0 || packet < 0 ||
-			bind(played.listener, (struct sockaddr *)&played.name, sizeof(played.name)) < 0 ||
+			bind(played.listener, (struct sockaddr *)&played.name,
+				sizeof(played.name)) < 0 ||
 			listen(played.listener, 1) < 0)
 		return -1;
 	memory = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The CUSE way in. It takes a kernel with CUSE and modules: Debian's, in a VM.
 
-One VM runs tests/vm/inside/{cuse,eventfd_link}.py with pytest and prints each outcome to its console; here each becomes
-the outcome of a test of the same name.
+One VM runs tests/vm/inside/{cuse,eventfd_link}.py with pytest and prints each outcome to its
+console; here each becomes the outcome of a test of the same name.
 """
 
 import glob
@@ -15,12 +15,9 @@ import sysconfig
 
 import pytest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE]
+import vm
 
-import vm  # noqa: E402
-
-INSIDE = [os.path.join(HERE, "inside", name) for name in ("cuse.py", "eventfd_link.py")]
+INSIDE = [os.path.join(vm.ROOT, "tests/vm/inside", name) for name in ("cuse.py", "eventfd_link.py")]
 APP = os.path.join(vm.ROOT, "build/cuse/app/vhost-switch")
 # The last four are the kernel's vhost-net, whose answers the device is held against
 MODULES = ["fuse", "cuse", "tun", "vhost_iotlb", "vhost", "tap", "vhost_net"]
@@ -35,7 +32,7 @@ QEMU_FILES = ["/usr/lib/*/qemu/accel-tcg-*.so"] + [
     for name in ("bios-256k.bin", "kvmvapic.bin", "linuxboot_dma.bin", "efi-virtio.rom")]
 
 SCRIPT = """
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp PYTHONPATH=/tests/system:/tests/vm/inside
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp PYTHONPATH=/tests/lib
 export VHOST_SWITCH=/usr/bin/vhost-switch LD_LIBRARY_PATH=$(echo /usr/lib/*/dpdk/pmds-*)
 ln -s /proc/self/fd /dev/fd
 mkdir -p /dev/shm /dev/hugepages /var; ln -s /run /var/run
@@ -74,7 +71,7 @@ def fill(root):
     vm.copy_program(APP, root)
     os.rename(root + os.path.realpath(APP), root + "/usr/bin/vhost-switch")
     shutil.copy(vm.kernel_module("eventfd_link"), root)
-    for name in ("system", "vm/inside"):
+    for name in ("lib", "vm/inside"):
         shutil.copytree(os.path.join(vm.ROOT, "tests", name), os.path.join(root, "tests", name),
                         ignore=shutil.ignore_patterns("test_*", "__pycache__"))
 
@@ -113,9 +110,8 @@ def test_capabilities_that_guests_will_need(without, named):
 def names():
     """All tests inside."""
     out = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q",
-                          "--collect-only", *INSIDE], capture_output=True, text=True, check=False,
-                         env=dict(os.environ, PYTHONPATH=os.path.join(vm.ROOT, "tests/system") + ":" +
-                                  os.path.dirname(INSIDE[0]))).stdout
+                          "--collect-only", *INSIDE], capture_output=True, text=True,
+                         check=False).stdout
     found = re.findall(r"::(\S+)", out)
     assert found, out
     return found

@@ -3,16 +3,12 @@
 
 import os
 import struct
-import sys
 import threading
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
-
-from harness import Switch, cpus, wait_for  # noqa: E402
-from vhostuser import Guest  # noqa: E402
-from vm import Qmp, Vm  # noqa: E402
+from harness import Switch, cpus, wait_for
+from vhostuser import Guest
+from vm import Qmp, Vm
 
 MAC = "52:54:00:00:00:01"
 MEMORY = 128  # MB
@@ -82,7 +78,8 @@ def test_a_flooded_vm_migrates(tmp_path):
             before = flood.exchanged
             old("migrate", uri=f"unix:{tmp_path}/move")
             seen = set()
-            wait_for(lambda: seen.add(s.telemetry("/vhost_switch/guests,2").get("features", 0) >> 26 & 1)
+            wait_for(lambda:
+                     seen.add(s.telemetry("/vhost_switch/guests,2").get("features", 0) >> 26 & 1)
                      or old("query-migrate")["status"] == "completed", 90, "the end of migration")
             assert 1 in seen  # VHOST_F_LOG_ALL: writes were logged
             info = old("query-migrate")

@@ -6,17 +6,13 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 import threading
 import time
 
 import pytest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
-
-from harness import Switch, cpus, inside, wait_for  # noqa: E402
-from vm import Qmp, Vm  # noqa: E402
+from harness import Switch, cpus, inside, wait_for
+from vm import Qmp, Vm
 
 MAC, PINGER = "52:54:00:00:00:01", "02:00:00:00:ee:01"
 VM_IP, PINGER_IP = "192.168.77.1", "192.168.77.9"
@@ -41,20 +37,21 @@ def checksum(data):
 
 
 class Fabric:
-    """A Linux bridge that joins two network namespaces, each a host, and an interface of a pinger's."""
+    """A Linux bridge that joins two network namespaces, each a host, and a pinger's interface."""
 
     def __init__(self):
         tag = str(os.getpid() % 10000)
         self.bridge, self.hosts = f"vsbr{tag}", [f"vs{tag}h{i}" for i in range(2)]
         self.ports = [f"vs{tag}p{i}" for i in range(3)]
         self.pinger = f"vs{tag}x"
-        ip("link", "add", self.bridge, "type", "bridge", "forward_delay", "0", "mcast_snooping", "0")
+        ip("link", "add", self.bridge, "type", "bridge", "forward_delay", "0",
+           "mcast_snooping", "0")
         ip("link", "set", self.bridge, "addrgenmode", "none", "up")
         for host, port in zip(self.hosts, self.ports):
             ip("netns", "add", host)
             ip("link", "add", port, "type", "veth", "peer", "name", "uplink0", "netns", host)
-            subprocess.run([*inside(host), "ip", "link", "set", "uplink0", "addrgenmode", "none", "up"],
-                           check=True)
+            subprocess.run([*inside(host), "ip", "link", "set", "uplink0", "addrgenmode", "none",
+                            "up"], check=True)
         ip("link", "add", self.ports[2], "type", "veth", "peer", "name", self.pinger)
         for name in (*self.ports, self.pinger):
             ip("link", "set", name, "addrgenmode", "none", "up")
@@ -159,7 +156,8 @@ def test_a_vm_moves_to_another_host_while_it_is_pinged(tmp_path, device, etherty
                          "the end of migration")
                 info = talks[0]("query-migrate")
                 talks[1]("cont")
-                wait_for(lambda: fabric.port_of(MAC) == fabric.ports[1], 20, "a bridge that follows")
+                wait_for(lambda: fabric.port_of(MAC) == fabric.ports[1], 20,
+                         "a bridge that follows")
                 moved = time.monotonic()
                 wait_for(lambda: pinger.replies[-1][0] > moved + 1, 20, "answers from there")
                 # The first host's switch still knows the VM, which is stopped; it ends as it would.

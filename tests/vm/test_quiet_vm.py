@@ -4,31 +4,27 @@
 import os
 import socket
 import struct
-import sys
 import time
 
 import pytest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
-
-from harness import Switch, cpus, wait_for  # noqa: E402
-from vhostuser import Guest  # noqa: E402
-from vm import Qmp, Vm  # noqa: E402
+from harness import Switch, cpus, wait_for
+from vhostuser import Guest
+from vm import Qmp, Vm
 
 MAC, ADDRESS = "52:54:00:00:00:01", bytes([192, 168, 77, 1])
 SCRIPT = "ip addr add 192.168.77.1/24 dev eth0; echo here; sleep 600"
 
 
 def ask(guest, timeout=10):
-    """Send one ARP request, as the first of a stack that knows nothing; returns how long the answer took."""
+    """Send one ARP request, as the first of a stack that knows nothing; returns its time."""
     guest.poll()
     begin = time.monotonic()
-    guest.send([guest.frame("ff:ff:ff:ff:ff:ff", struct.pack(">HHBBH", 1, 0x800, 6, 4, 1) + guest.mac +
-                            bytes([192, 168, 77, 2]) + bytes(6) + ADDRESS, ethertype=0x806)])
+    arp = struct.pack(">HHBBH", 1, 0x800, 6, 4, 1) + guest.mac + bytes([192, 168, 77, 2])
+    guest.send([guest.frame("ff:ff:ff:ff:ff:ff", arp + bytes(6) + ADDRESS, ethertype=0x806)])
     want = bytes.fromhex(MAC.replace(":", ""))
-    wait_for(lambda: any(f[6:14] == want + b"\x08\x06" and f[28:32] == ADDRESS for f in guest.poll()),
-             timeout, "an answer")
+    wait_for(lambda: any(f[6:14] == want + b"\x08\x06" and f[28:32] == ADDRESS
+                         for f in guest.poll()), timeout, "an answer")
     return time.monotonic() - begin
 
 

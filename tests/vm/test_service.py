@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The systemd unit under a real systemd, in a VM: ready when the socket is there, and its folder stays."""
+"""The systemd unit under a real systemd, in a VM: ready with its socket, and its folder stays."""
 
 import glob
 import os
 import shutil
-import sys
 
 import pytest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
-
-from harness import APP, ROOT, wait_for  # noqa: E402
-from vm import Vm, copy_program  # noqa: E402
+from harness import APP, ROOT, wait_for
+from vm import Vm, copy_program
 
 SYSTEMD = "/lib/systemd/systemd"
 
@@ -28,8 +24,14 @@ show() { echo "$1:" $(ls /mnt) $(systemctl show -P ActiveState vhost-switch); }
 systemctl start vhost-switch; mount --bind /run/vhost-switch /mnt; show started
 systemctl restart vhost-switch; show restarted
 kill -9 $(systemctl show -P MainPID vhost-switch)
-i=0; while [ "$(systemctl show -P NRestarts vhost-switch)" != 1 ] && [ $i -lt 60 ]; do sleep 0.5; i=$((i+1)); done
-i=0; while [ "$(systemctl show -P ActiveState vhost-switch)" != active ] && [ $i -lt 60 ]; do sleep 0.5; i=$((i+1)); done
+wait_for() {
+    i=0
+    while [ "$(systemctl show -P $1 vhost-switch)" != $2 ] && [ $i -lt 60 ]; do
+        sleep 0.5; i=$((i+1))
+    done
+}
+wait_for NRestarts 1
+wait_for ActiveState active
 show killed
 systemctl stop vhost-switch; show stopped
 echo "result: $(systemctl show -P Result vhost-switch)"
@@ -58,7 +60,8 @@ def install(root):
         copy_program(path, root)
     os.rename(root + os.path.realpath(APP), root + "/usr/bin/vhost-switch")
     shutil.copytree("/lib/systemd/system", root + "/usr/lib/systemd/system", symlinks=True,
-                    ignore=shutil.ignore_patterns("*.wants", "systemd-*", "*getty*", "dbus*", "apt-*"))
+                    ignore=shutil.ignore_patterns("*.wants", "systemd-*", "*getty*", "dbus*",
+                                                  "apt-*"))
     for name in ("/etc/systemd/system", "/var/lib", "/var/tmp", "/mnt"):
         os.makedirs(root + name)
     os.symlink("/run", root + "/var/run")
@@ -73,9 +76,10 @@ def install(root):
 def test_the_service_is_ready_in_time_and_keeps_its_folder():
     vm = Vm("service", SCRIPT, memory=1536, modules=[], fill=install)
     try:
-        wait_for(lambda: vm.has("result:") or vm.proc.poll() is not None, 180, "the end of the script")
+        wait_for(lambda: vm.has("result:") or vm.proc.poll() is not None, 180,
+                 "the end of the script")
     finally:
         vm.kill()
-    for line in ("started: dpdk sock active", "restarted: dpdk sock active", "killed: dpdk sock active",
-                 "stopped: dpdk inactive", "result: success"):
+    for line in ("started: dpdk sock active", "restarted: dpdk sock active",
+                 "killed: dpdk sock active", "stopped: dpdk inactive", "result: success"):
         assert vm.has(line), vm.log()

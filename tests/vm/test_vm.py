@@ -1,17 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Two Linux VMs under QEMU: ping and TCP through the switch, with and without offloads."""
 
-import os
 import re
-import sys
 
 import pytest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
-
-from harness import Switch, cpus  # noqa: E402
-from vm import Vm  # noqa: E402
+from harness import Switch, cpus
+from vm import Vm
 
 CLIENT = """
 ip addr add 192.168.77.2/24 dev eth0
@@ -56,8 +51,8 @@ def test_two_vms_ping_and_tcp(args, devices):
             assert client.has("finished"), log + server.log()
             assert client.has("5 packets transmitted, 5 packets received"), log
             assert client.has("3 packets transmitted, 3 packets received"), log
-            rates = [float(r) for r in re.findall(r"([\d.]+) Mbits/sec +(?:\d+ +)?(?:sender|receiver)",
-                                                  log)]
+            rates = [float(r) for r in re.findall(
+                r"([\d.]+) Mbits/sec +(?:\d+ +)?(?:sender|receiver)", log)]
             assert len(rates) == 4 and min(rates) > 20, log
             # as over a path of 256 bytes; what the switch does with it is in its counters below
             assert len(re.findall(r"Mbit in small segments .*receiver", log)) == 2, log

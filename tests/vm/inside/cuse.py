@@ -302,9 +302,9 @@ def ring_addresses(d):
     d(vn.SET_OWNER)  # there is no memory yet
     for flags in (0, 1, 2, 3, 0x80000000, 0xffffffff):
         d(vn.SET_VRING_ADDR, addresses(0, 0x10000, 0x12000, 0x11000, flags))
-    for desc, used, avail, log in ((1, 0, 0, 0), (8, 0, 0, 0), (0, 1, 0, 0), (0, 2, 0, 0), (0, 4, 0, 0),
-                                   (0, 0, 1, 0), (0, 0, 2, 0), (0, 0, 0, 1), (0, 0, 0, 2),
-                                   (0, 0, 0, 4), (0, 0, 0, 0)):
+    for desc, used, avail, log in ((1, 0, 0, 0), (8, 0, 0, 0), (0, 1, 0, 0), (0, 2, 0, 0),
+                                   (0, 4, 0, 0), (0, 0, 1, 0), (0, 0, 2, 0), (0, 0, 0, 1),
+                                   (0, 0, 0, 2), (0, 0, 0, 4), (0, 0, 0, 0)):
         d(vn.SET_VRING_ADDR, addresses(0, 0x10000 + desc, 0x12000 + used, 0x11000 + avail, 0, log))
     d(vn.SET_VRING_ADDR, addresses(0, 0x10001, 0x12001, 0x11000, 2))  # flags come first
 
@@ -333,8 +333,8 @@ def region_with_flags(region, flags):
 def eventfds(d):
     d(vn.SET_OWNER)
     for command in (vn.SET_VRING_KICK, vn.SET_VRING_CALL, vn.SET_VRING_ERR):
-        for fd in (-1, d.eventfd, d.eventfd, -1, -1, 999, -2, -0x80000000, d.tap, d.udp, d.memfd, d.pipe,
-                   d.path_only, d.device.fd):
+        for fd in (-1, d.eventfd, d.eventfd, -1, -1, 999, -2, -0x80000000, d.tap, d.udp, d.memfd,
+                   d.pipe, d.path_only, d.device.fd):
             d(command, pair(0, fd))
             d(command, pair(1, fd))
     for fd in (-1, d.eventfd, 999, -2, d.memfd):
@@ -352,8 +352,8 @@ def backends(d):
         d(vn.NET_SET_BACKEND, pair(0, fd))  # nor a ring
     d.ring(0)
     d.ring(1)
-    for fd in (-1, 999, -2, d.memfd, d.pipe, d.eventfd, d.udp, d.packet_dgram, d.path_only, d.device.fd,
-               d.unattached):
+    for fd in (-1, 999, -2, d.memfd, d.pipe, d.eventfd, d.udp, d.packet_dgram, d.path_only,
+               d.device.fd, d.unattached):
         d(vn.NET_SET_BACKEND, pair(0, fd))
         d(vn.NET_SET_BACKEND, pair(1, fd))
     for fd in (d.tap, d.tap, d.packet, d.memfd, -1, -1, d.packet, -1):
@@ -411,11 +411,13 @@ def things():
                socket.socket(socket.AF_PACKET, socket.SOCK_RAW),
                socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)]
     ends, event = os.pipe(), os.eventfd(0)
-    fds = {"memfd": memfd, "eventfd": event, "pipe": ends[0], "tap": tap_with_an_interface(b"things0"),
+    fds = {"memfd": memfd, "eventfd": event, "pipe": ends[0],
+           "tap": tap_with_an_interface(b"things0"),
            "unattached": os.open("/dev/net/tun", os.O_RDWR),
            "path_only": os.open(f"/proc/self/fd/{event}", os.O_PATH)}
-    yield dict(fds, base=ctypes.addressof(ctypes.c_char.from_buffer(mapped)), udp=sockets[0].fileno(),
-               packet=sockets[1].fileno(), packet_dgram=sockets[2].fileno())
+    yield dict(fds, base=ctypes.addressof(ctypes.c_char.from_buffer(mapped)),
+               udp=sockets[0].fileno(), packet=sockets[1].fileno(),
+               packet_dgram=sockets[2].fileno())
     for fd in [*fds.values(), ends[1]]:
         os.close(fd)
     for s in sockets:
@@ -423,8 +425,8 @@ def things():
 
 
 @pytest.mark.parametrize("talk", [
-    without_an_owner, owners, indices, null_pointers, sizes_and_bases, ring_addresses, memory_tables,
-    eventfds, backends, a_ring_in_use], ids=lambda f: f.__name__)
+    without_an_owner, owners, indices, null_pointers, sizes_and_bases, ring_addresses,
+    memory_tables, eventfds, backends, a_ring_in_use], ids=lambda f: f.__name__)
 def test_answers_are_those_of_the_kernels_vhost_net(talk, things):
     kernels = Recorder("/dev/vhost-net", things)
     talk(kernels)
@@ -681,8 +683,8 @@ def dhcp_options(frame):
 
 
 def dhcp_offer(guest, asked, address=bytes([10, 0, 0, 9]), me=bytes([10, 0, 0, 1])):
-    bootp = struct.pack(">BBBB4sHH4s4s4s4s16s64x128x4s", 2, 1, 6, 0, asked[46:50], 0, 0x8000, bytes(4),
-                        address, me, bytes(4), asked[70:86], b"\x63\x82\x53\x63")
+    bootp = struct.pack(">BBBB4sHH4s4s4s4s16s64x128x4s", 2, 1, 6, 0, asked[46:50], 0, 0x8000,
+                        bytes(4), address, me, bytes(4), asked[70:86], b"\x63\x82\x53\x63")
     bootp += bytes([53, 1, 2, 54, 4]) + me + bytes([51, 4, 0, 0, 2, 0, 1, 4, 255, 255, 255, 0, 255])
     udp = struct.pack(">HHHH", 67, 68, 8 + len(bootp), 0) + bootp
     ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, me, b"\xff" * 4)
@@ -699,8 +701,9 @@ def test_a_nested_qemu_through_the_wrapper(taking):
         b = Guest(s.sock, "02:00:00:00:00:0b")
         introduce(b)
         with subprocess.Popen(
-                ["/usr/bin/python3", "/qemu-wrap.py", "-nodefaults", "-display", "none", "-accel", "tcg",
-                 "-m", "64", "-netdev", "tap,id=n,ifname=nested0,script=no,downscript=no,vhost=on",
+                ["/usr/bin/python3", "/qemu-wrap.py", "-nodefaults", "-display", "none",
+                 "-accel", "tcg", "-m", "64",
+                 "-netdev", "tap,id=n,ifname=nested0,script=no,downscript=no,vhost=on",
                  "-device", f"virtio-net-pci,netdev=n,mac={mac},vectors=0,bootindex=1"],
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as qemu:
             try:

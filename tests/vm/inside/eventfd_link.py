@@ -160,7 +160,8 @@ def test_an_unprivileged_caller_is_refused(device):
             opened = os.open(DEVICE, os.O_RDWR)
         except OSError as e:
             opened = -e.errno
-        return opened, copy(device, 0, parent), copy(device, 0, 1), copy(device, 0, os.getpid()) >= 0
+        return (opened, copy(device, 0, parent), copy(device, 0, 1),
+                copy(device, 0, os.getpid()) >= 0)
     other = Other(act)
     assert other.sent == (-errno.EACCES, -errno.EPERM, -errno.EPERM, True)
     other.end()

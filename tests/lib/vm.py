@@ -16,7 +16,8 @@ import subprocess
 import threading
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from tree import ROOT
+
 CACHE = os.path.join(ROOT, "build/vm")
 
 INIT = """#!/bin/busybox sh
@@ -108,7 +109,8 @@ def initramfs(name, script, programs=(), modules=NET_MODULES, fill=None):
     _, module_tree = kernel()
     root = os.path.join(CACHE, name)
     shutil.rmtree(root, ignore_errors=True)
-    for d in ("usr/bin", "usr/lib", "usr/lib64", "proc", "sys", "dev", "tmp", "run", "modules", "etc"):
+    for d in ("usr/bin", "usr/lib", "usr/lib64", "proc", "sys", "dev", "tmp", "run", "modules",
+              "etc"):
         os.makedirs(os.path.join(root, d))
     for d in ("bin", "lib", "lib64"):
         os.symlink("usr/" + d, os.path.join(root, d))
@@ -149,15 +151,17 @@ class Vm:
     """
 
     def __init__(self, name, script, sock=None, mac=None, programs=(), device="", cpus="",
-                 memory=256, say=None, smp=1, modules=None, fill=None, extra=(), chardev="", append=""):
+                 memory=256, say=None, smp=1, modules=None, fill=None, extra=(), chardev="",
+                 append=""):
         vmlinuz, _ = kernel()
         if modules is None:
             modules = NET_MODULES if sock else []
         image = initramfs(name, (ETH0_UP if sock else "") + script, programs, modules, fill)
         args = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max",
-                "-m", str(memory), "-smp", str(smp), "-nodefaults", "-display", "none", "-no-reboot",
-                "-serial", "stdio", "-kernel", vmlinuz, "-initrd", image,
-                "-append", "console=ttyS0 quiet mitigations=off panic=-1 random.trust_cpu=on " + append]
+                "-m", str(memory), "-smp", str(smp), "-nodefaults", "-display", "none",
+                "-no-reboot", "-serial", "stdio", "-kernel", vmlinuz, "-initrd", image,
+                "-append", "console=ttyS0 quiet mitigations=off panic=-1 random.trust_cpu=on "
+                + append]
         if sock:
             args += [
                 "-object", f"memory-backend-memfd,id=mem,size={memory}M,share=on",

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A stand-in for `ip link add link PARENT name NAME type vlan id VID`, for kernels without 802.1Q.
 
-A TAP whose frames get the tag and leave by a packet socket on PARENT, and the other way round. As a VLAN
-device does, it leaves checksums and TCP segmentation to the device below it: both sides have virtio-net
-headers that say what is yet to be done.
+A TAP whose frames get the tag and leave by a packet socket on PARENT, and the other way round. As a
+VLAN device does, it leaves checksums and TCP segmentation to the device below it: both sides have
+virtio-net headers that say what is yet to be done.
 """
 
 import fcntl
@@ -24,9 +24,10 @@ VLAN_VALID = 0x10  # TP_STATUS_VLAN_VALID
 
 
 def moved(data, by):
-    """The header of a frame whose IP header is that much further behind."""
+    """The header of a frame whose IP header begins that much later."""
     flags, gso, hdr_len, size, start, off = HDR.unpack_from(data)
-    return HDR.pack(flags, gso, hdr_len + by if hdr_len else 0, size, start + by if flags & 1 else 0, off)
+    return HDR.pack(flags, gso, hdr_len + by if hdr_len else 0, size,
+                    start + by if flags & 1 else 0, off)
 
 
 def to_wire(data, vid):
@@ -52,7 +53,8 @@ def main():
     name, parent, vid = sys.argv[1], sys.argv[2], int(sys.argv[3])
     signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
     tap = os.open("/dev/net/tun", os.O_RDWR)
-    fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+    fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", name.encode(),
+                                            IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
     fcntl.ioctl(tap, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4)
     wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
     wire.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)

@@ -12,8 +12,10 @@ import subprocess
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from tree import ROOT
+
 APP = os.environ.get("VHOST_SWITCH", os.path.join(ROOT, "build/app/vhost-switch"))
 MODEL = os.path.join(ROOT, "build/nic82599/libnic82599.so")
 DOORBELL = os.path.join(ROOT, "build/nic82599/libdoorbell.so")
@@ -61,34 +63,66 @@ def give_back_hugepages(before):
             f.write(str(before))
 
 
-def eal_args(prefix, lcores, memory=512, extra=(), huge=False):
-    """EAL's arguments; lcores as -l takes them, or with an @ as --lcores does.
+@contextmanager
+def reserved_hugepages(want):
+    """reserve_hugepages(), for as long as it lasts."""
+    before = reserve_hugepages(want)
+    try:
+        yield
+    finally:
+        give_back_hugepages(before)
 
-    huge: False, True (hugepages of its own), or a hugetlbfs mount that secondary processes share.
+
+# Hugepages of its own, and few files: a virtio_user port names each to the switch.
+FEW_FILES = ("--in-memory", "--single-file-segments")
+
+
+def eal_args(prefix, lcores, memory=512, extra=(), huge=False):
+    """EAL's arguments; lcores in the form of -l, or with an @ in that of --lcores.
+
+    huge: False, True (hugepages of its own), EAL's own options as a tuple (FEW_FILES), or a
+    hugetlbfs mount that secondary processes share.
     """
-    pages = ["--no-huge"] if not huge else ["--in-memory"] if huge is True else ["--huge-dir", huge]
-    return ["--lcores" if "@" in lcores else "-l", lcores, "--file-prefix", prefix, "--no-pci",
-            *extra, *pages, "-m", str(memory)]
+    if isinstance(huge, tuple):
+        pages = huge
+    else:
+        pages = {False: ["--no-huge"], True: ["--in-memory"]}.get(huge, ["--huge-dir", huge])
+    return ["--lcores" if "@" in lcores else "-l", lcores, *pages, "--no-pci", *extra,
+            "--file-prefix", prefix, "-m", str(memory)]
+
+
+def vdev_args(vdevs):
+    return [a for v in vdevs for a in ("--vdev", v)]
 
 
 def inside(namespace):
-    """What to put before a command. Not "ip netns exec", which remounts /sys and fails in a chroot."""
+    """What to put before a command. "ip netns exec" remounts /sys, which fails in a chroot."""
     return ("nsenter", f"--net=/run/netns/{namespace}")
 
 
-class Switch:
-    """A running vhost-switch, in a directory of its own."""
+class Place:
+    """A directory for a program, its own unless cwd is given, and EAL's file prefix there."""
+
+    def __init__(self, cwd=None, kind="vhost-switch-"):
+        self.own_dir = cwd is None
+        self.dir = cwd or tempfile.mkdtemp(prefix=kind)
+        self.prefix = os.path.basename(self.dir)
+
+    def clear(self):
+        if self.own_dir:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Switch(Place):
+    """A running vhost-switch."""
 
     def __init__(self, *app_args, vdev=(), lcores=None, port="0x0", memory=512, eal=(), cwd=None,
                  start=True, app=APP, env=None, huge=False, wrap=()):
-        self.own_dir = cwd is None
-        self.dir = cwd or tempfile.mkdtemp(prefix="vhost-switch-")
-        self.prefix = os.path.basename(self.dir)
+        super().__init__(cwd)
         self.sock = os.path.join(self.dir, "vhost-net")
         lcores = lcores if lcores is not None else str(cpus()[0])
-        extra = [a for v in vdev for a in ("--vdev", v)] + list(eal)
-        self.args = [*wrap, app, *eal_args(self.prefix, lcores, memory, extra, huge), "--", "-p", port,
-                     *app_args]
+        self.args = [*wrap, app, *eal_args(self.prefix, lcores, memory, eal, huge),
+                     *vdev_args(vdev), "--", "-p", port, *app_args]
         self.env = dict(os.environ, **(env or {}))
         self.lines, self.proc = [], None
         if start:
@@ -119,7 +153,7 @@ class Switch:
         wait_for(lambda: self.has(text), timeout, f"'{text}' in the log\n{self.log()}")
 
     def telemetry(self, command):
-        """Ask over the telemetry socket, as dpdk-telemetry.py does. Counters: when they are up to date."""
+        """Ask over telemetry's socket, as dpdk-telemetry.py does; counters once they settle."""
         if command == "/vhost_switch/port":
             self.settle()
         path = os.path.join(runtime_dir(), self.prefix, "dpdk_telemetry.v2")
@@ -139,7 +173,7 @@ class Switch:
             page = self.telemetry(f"{command},{after}") if after else None
 
     def settle(self):
-        """Until each worker has begun and ended a round: what it had taken is forwarded and counted."""
+        """Until each worker has begun and ended a round: what it had taken is counted then."""
         def rounds():
             return {i: w["rounds"] for page in self.pages("/vhost_switch/workers")
                     for i, w in page.items()}
@@ -186,7 +220,7 @@ class Switch:
         assert code == 0, f"exit status {code}\n{self.log()}"
         assert self.has("mbufs are back in pool mbufs"), self.log()
         assert not self.has("are missing in pool"), self.log()
-        assert not left or not self.own_dir, f"left behind: {left}"
+        assert not left or not self.own_dir, f"still there: {left}"
 
     def __enter__(self):
         return self
@@ -202,8 +236,7 @@ class Switch:
             self.proc.kill()
             self.proc.wait()
             print(self.log())
-            if self.own_dir:
-                shutil.rmtree(self.dir, ignore_errors=True)
+            self.clear()
             return
         self.stop()
 

@@ -81,8 +81,8 @@ class Guest:
     base = USER_BASE
     switch = None  # the harness.Switch, where a test has said which
 
-    def __init__(self, path, mac="52:54:00:00:00:01", features=0, pairs=1, size=256, rx_buffers=None,
-                 buf_len=2048, enable=True, sock=None, timeout=10, huge=False):
+    def __init__(self, path, mac="52:54:00:00:00:01", features=0, pairs=1, size=256,
+                 rx_buffers=None, buf_len=2048, enable=True, sock=None, timeout=10, huge=False):
         self.mac = bytes.fromhex(mac.replace(":", ""))
         self.pairs, self.size = pairs, size
         self.sock = sock or self._connect(path, timeout)

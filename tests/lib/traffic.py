@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Guests that are introduced to a switch, exchange frames, and whose counters add up."""
+
+import os
+import time
+
+
+def consistent(stats):
+    """Totals add up, and every drop has a reason."""
+    for way in ("tx", "rx"):
+        assert stats[f"{way}_total"] == stats[f"{way}_dropped"] + stats[f"{way}_successful"]
+        reasons = sum(v for k, v in stats.items() if k.startswith(f"{way}_drop_"))
+        assert stats[f"{way}_dropped"] == reasons
+    return stats
+
+
+def introduce(*guests):
+    """Make the switch learn their addresses, and take away what that sends to the others."""
+    for guest in guests:
+        guest.announce()
+    switch = guests[0].switch
+    if switch:
+        switch.wait_registered(*(guest.mac.hex(":") for guest in guests))
+        switch.settle()
+    else:
+        time.sleep(0.1)
+    for guest in guests:
+        guest.poll()
+
+
+def exchange(a, b, n=20):
+    """Frames go both ways."""
+    a.switch.settle()
+    a.poll(), b.poll()  # what was sent to all
+    for x, y in ((a, b), (b, a)):
+        sent = [x.frame(y, os.urandom(40)) for _ in range(n)]
+        x.send(sent)
+        assert y.recv(n) == sent
