@@ -81,7 +81,7 @@ unit: $(UNIT)
 $(BUILD)/unit/test_notify: LDFLAGS += -Wl,--wrap=syscall
 
 # The part of cuse/ that needs no libfuse is tested in every build.
-TRANSLATOR := $(addprefix $(BUILD)/obj/cuse/,translator.o descriptor.o memory.o)
+TRANSLATOR := $(addprefix $(BUILD)/obj/cuse/,translator.o backend.o descriptor.o memory.o)
 $(TRANSLATOR) $(BUILD)/unit/test_translator: ALL_CFLAGS += -DVHOST_CUSE
 $(BUILD)/unit/test_translator: $(TRANSLATOR)
 

@@ -25,7 +25,9 @@
 /* The kernel's Documentation/admin-guide/devices.txt: /dev/net/tun */
 #define TUN_MINOR 200
 
-/* Descriptors of the wrong type whose close() may block at one time, each in a thread of its own. */
+/*
+ * Descriptors of the wrong type whose close() may block at one time, each in a thread of its own.
+ */
 #define CLOSING_MAX 8
 
 static atomic_uint closing;

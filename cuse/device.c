@@ -103,8 +103,8 @@ on_release(fuse_req_t req, struct fuse_file_info *fi)
 }
 
 /*
- * The kernel does not know what an ioctl of this device reads and writes. It asks with no data, is told
- * where the data is, and asks again with it: once more for the regions of VHOST_SET_MEM_TABLE.
+ * The kernel does not know what an ioctl of this device reads and writes. It asks with no data, is
+ * told where the data is, and asks again with it: once more for the regions of VHOST_SET_MEM_TABLE.
  * The caller may change its memory in between, so lengths are worked out again each time.
  */
 static void
@@ -177,7 +177,7 @@ serve(void *arg)
 		if (fds[1].revents != 0)
 			break;
 		if (fds[0].revents != 0 && serve_request(&buf) < 0) {
-			RTE_LOG(ERR, CUSE, "%s is gone: nobody can come by it any more\n",
+			RTE_LOG(ERR, CUSE, "%s is gone: no more guests can connect by it\n",
 				device.path);
 			break;
 		}
@@ -189,9 +189,10 @@ serve(void *arg)
 /* Making the device. */
 
 static int
-reject(const char *option, const char *takes, const char *got)
+reject(const char *option, const char *accepts, const char *got)
 {
-	fprintf(stderr, "vhost-switch: %s takes %s, not '%s'\n", option, takes, got);
+	fprintf(stderr, "vhost-switch: invalid value '%s' for %s: it accepts %s\n", got, option,
+		accepts);
 	return -EINVAL;
 }
 
@@ -229,8 +230,8 @@ check_name(const char *name)
 	snprintf(device.info, sizeof(device.info), "DEVNAME=%s", name);
 	snprintf(device.socket, sizeof(device.socket), "/run/vhost-switch-%s.sock", name);
 	if (lstat(device.path, &st) == 0) {
-		fprintf(stderr, "vhost-switch: --dev-basename takes the name of a new device, "
-			"and %s is there already\n", device.path);
+		fprintf(stderr, "vhost-switch: --dev-basename names %s, which exists: it must be "
+			"the name of a new device\n", device.path);
 		return -EEXIST;
 	}
 	return 0;
@@ -279,13 +280,13 @@ check_kernel(const struct config *cfg)
 	int fd = open("/dev/cuse", O_RDWR | O_CLOEXEC);
 
 	if (fd < 0) {
-		fprintf(stderr, "vhost-switch: --dev-basename takes the kernel's CUSE: /dev/cuse: %s "
-			"(modprobe cuse?)\n", strerror(errno));
+		fprintf(stderr, "vhost-switch: --dev-basename needs the kernel's CUSE: /dev/cuse: "
+			"%s (modprobe cuse?)\n", strerror(errno));
 		return -errno;
 	}
 	close(fd);
 	if (cfg->eventfd_link && descriptor_use_module() < 0) {
-		fprintf(stderr, "vhost-switch: --eventfd-link takes the module eventfd_link: "
+		fprintf(stderr, "vhost-switch: --eventfd-link needs the module eventfd_link: "
 			"/dev/eventfd-link: %s\n", strerror(errno));
 		return -errno;
 	}

@@ -83,7 +83,8 @@ add_piece(struct search *s, const struct vhost_memory_region *r, const struct ma
 	if (p != NULL && m->inode == s->last.inode && m->major == s->last.major &&
 			m->minor == s->last.minor &&
 			p->guest_address + p->size == region.guest_address &&
-			p->caller_address + p->size == start && p->offset + p->size == region.offset) {
+			p->caller_address + p->size == start &&
+					p->offset + p->size == region.offset) {
 		p->size += region.size;
 		return 0;
 	}
@@ -162,7 +163,8 @@ memory_take(pid_t process, const struct vhost_memory *table, struct memory_regio
 		}
 	}
 	if (ret == 0 && s.n == 0 && table->nregions > 0) {
-		s.why = "guest memory is not shared: it takes hugetlbfs or a memfd with share=on";
+		s.why = "guest memory is not shared: it must be in hugetlbfs or a memfd, "
+			"with share=on";
 		ret = -EFAULT;
 	}
 	if (ret == 0)

@@ -40,7 +40,8 @@ struct memory_region {
  * @param[out] regions at least MEMORY_REGIONS_MAX
  * @param[out] why on error, a text for the log
  * @return number of regions, 0 for a table without regions, or a negative errno: -EFAULT when the
- *   memory is private or not there, or the table makes no sense, -E2BIG when it is in too many regions
+ *   memory is private or not there, or the table makes no sense, -E2BIG when it is in too many
+ *   regions
  */
 int memory_take(pid_t process, const struct vhost_memory *table, struct memory_region *regions,
 	const char **why);

@@ -3,204 +3,29 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <linux/if_tun.h>
 #include <linux/vhost.h>
-#include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 
 #include <rte_bitops.h>
 #include <rte_common.h>
 
+#include "cuse/backend.h"
 #include "cuse/cuse.h"
 #include "cuse/descriptor.h"
 #include "cuse/memory.h"
 #include "cuse/translator.h"
-#include "vhost/fds.h"
-#include "vhost/vhost_user.h"
-
-/* vhost-net has two rings: 0 is the guest's receive ring, 1 its transmit ring. */
-#define RINGS 2
-
-/* librte_vhost answers as soon as its thread comes to it; a guest that leaves takes some grace. */
-#define REPLY_TIMEOUT_S 10
 
 /* Lines about refused calls that one open of the device may write to the log. */
 #define COMPLAINTS_MAX 10
 
-/*
- * Features that are not for these callers: what they would need messages for that there is no
- * ioctl of (protocol features, migration's dirty log, more queues), and packed rings, whose index
- * does not fit what VHOST_SET_VRING_BASE says of split ones.
- */
-#define HIDDEN_FEATURES                                                                            \
-	(RTE_BIT64(VHOST_USER_F_PROTOCOL_FEATURES) | RTE_BIT64(VHOST_F_LOG_ALL) |                  \
-		RTE_BIT64(VIRTIO_NET_F_MQ) | RTE_BIT64(VIRTIO_F_RING_PACKED))
-
 /* What the kernel's vhost accepts at most by default (module parameter max_mem_regions). */
 #define REGIONS_MAX 64
-
-/* A ring: what the client said of it. */
-struct ring {
-	uint32_t num;		/* descriptors */
-	uint32_t base;		/* the next avail entry to use, unless librte_vhost has the ring */
-	uint32_t busyloop;	/* microseconds; for VHOST_GET_VRING_BUSYLOOP_TIMEOUT alone */
-	struct vhost_vring_addr addr;
-	int kick, call;		/* descriptors of our own; -1: none */
-	bool running;		/* it has a backend */
-	bool attached;		/* librte_vhost has it */
-};
-
-struct translator {
-	const char *path;
-	int sock;
-	uint64_t features;    /* that can be had */
-	uint64_t negotiated;  /* those of the last VHOST_SET_FEATURES */
-	pid_t owner;	      /* the process that called VHOST_SET_OWNER, 0: none */
-	bool has_table;	      /* there was a VHOST_SET_MEM_TABLE, perhaps one without regions */
-	int nb_regions;	      /* of guest memory; their descriptors are closed */
-	struct memory_region regions[MEMORY_REGIONS_MAX];
-	struct ring rings[RINGS];
-	unsigned int complaints;
-	pid_t process;	      /* of the call in hand */
-	const char *why;      /* it was refused, where the errno does not say enough */
-};
-
-static int
-receive_all(int sock, void *to, size_t len)
-{
-	ssize_t n;
-
-	do
-		n = recv(sock, to, len, MSG_WAITALL);
-	while (n < 0 && errno == EINTR);
-	return n == (ssize_t)len ? 0 : -EIO;
-}
-
-/*
- * Send a message of which request, size and payload are set, and wait for its reply, which is left
- * in m.
- */
-static int
-exchange(const struct translator *t, struct vhost_user_message *m, const int *fds, int nb_fds)
-{
-	uint32_t request = m->request;
-	int ret;
-
-	m->flags |= VHOST_USER_VERSION;
-	ret = fds_send(t->sock, m, VHOST_USER_HEADER + m->size, fds, nb_fds, 0);
-	if (ret == 0)
-		ret = receive_all(t->sock, m, VHOST_USER_HEADER);
-	if (ret == 0 && (m->request != request || m->size > sizeof(m->payload)))
-		ret = -EIO;
-	if (ret == 0)
-		ret = receive_all(t->sock, &m->payload, m->size);
-	return ret;
-}
-
-/* The same for a message that has no reply of its own, but an acknowledgement. */
-static int
-send_message(struct translator *t, struct vhost_user_message *m, const int *fds, int nb_fds)
-{
-	int ret;
-
-	m->flags = VHOST_USER_NEED_REPLY;
-	ret = exchange(t, m, fds, nb_fds);
-	if (ret < 0)
-		t->why = "the connection to librte_vhost is broken";
-	else if (m->payload.u64 != 0) {
-		t->why = "librte_vhost refused it, see its own lines";
-		ret = -EINVAL;
-	}
-	return ret;
-}
-
-static int
-send_u64(struct translator *t, enum vhost_user_request request, uint64_t value)
-{
-	struct vhost_user_message m = { .request = request, .size = sizeof(m.payload.u64),
-		.payload.u64 = value };
-
-	return send_message(t, &m, NULL, 0);
-}
-
-static int
-ask_u64(const struct translator *t, enum vhost_user_request request, uint64_t *value)
-{
-	struct vhost_user_message m = { .request = request };
-	int ret = exchange(t, &m, NULL, 0);
-
-	*value = m.payload.u64;
-	return ret;
-}
-
-static int
-hang_up(struct translator *t, int error)
-{
-	if (t->sock >= 0)
-		close(t->sock);
-	t->sock = -1;
-	return error;
-}
-
-/* Replace a descriptor that is kept. */
-static void
-keep(int *kept, int fd)
-{
-	if (*kept >= 0)
-		close(*kept);
-	*kept = fd;
-}
-
-/* Forget all that the client said. */
-static void
-forget(struct translator *t)
-{
-	unsigned int i;
-
-	t->owner = 0;
-	t->negotiated = 0;
-	t->nb_regions = 0;
-	for (i = 0; i < RINGS; i++) {
-		keep(&t->rings[i].kick, -1);
-		keep(&t->rings[i].call, -1);
-		t->rings[i] = (struct ring){ .num = 1, .kick = -1, .call = -1 };
-	}
-}
-
-/* Begin a new life as a vhost-user front end. */
-static int
-call_up(struct translator *t)
-{
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	struct timeval timeout = { .tv_sec = REPLY_TIMEOUT_S };
-	uint64_t protocol;
-
-	snprintf(un.sun_path, sizeof(un.sun_path), "%s", t->path);
-	t->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (t->sock < 0)
-		return -errno;
-	setsockopt(t->sock, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-	setsockopt(t->sock, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-	if (connect(t->sock, (struct sockaddr *)&un, sizeof(un)) < 0)
-		return hang_up(t, -errno);
-	if (ask_u64(t, VHOST_USER_GET_FEATURES, &t->features) < 0 ||
-			ask_u64(t, VHOST_USER_GET_PROTOCOL_FEATURES, &protocol) < 0 ||
-			!(protocol & RTE_BIT64(VHOST_USER_PROTOCOL_F_REPLY_ACK)) ||
-			send_u64(t, VHOST_USER_SET_PROTOCOL_FEATURES,
-				RTE_BIT64(VHOST_USER_PROTOCOL_F_REPLY_ACK)) < 0)
-		return hang_up(t, -EIO);
-	t->features &= ~HIDDEN_FEATURES;
-	return 0;
-}
 
 int
 translator_create(const char *socket, struct translator **t)
@@ -214,8 +39,8 @@ translator_create(const char *socket, struct translator **t)
 	(*t)->path = socket;
 	for (i = 0; i < RINGS; i++)
 		(*t)->rings[i].kick = (*t)->rings[i].call = -1;
-	forget(*t);
-	ret = call_up(*t);
+	backend_forget(*t);
+	ret = backend_connect(*t);
 	if (ret < 0) {
 		free(*t);
 		*t = NULL;
@@ -226,149 +51,9 @@ translator_create(const char *socket, struct translator **t)
 void
 translator_destroy(struct translator *t)
 {
-	hang_up(t, 0);
-	forget(t);
+	backend_hang_up(t, 0);
+	backend_forget(t);
 	free(t);
-}
-
-/* Rings and librte_vhost. */
-
-static int
-send_state(struct translator *t, enum vhost_user_request request, unsigned int i, uint32_t value)
-{
-	struct vhost_user_message m = { .request = request, .size = sizeof(m.payload.state),
-		.payload.state = { .index = i, .num = value } };
-
-	return send_message(t, &m, NULL, 0);
-}
-
-static int
-send_address(struct translator *t, unsigned int i)
-{
-	struct vhost_user_message m = { .request = VHOST_USER_SET_VRING_ADDR,
-		.size = sizeof(m.payload.address), .payload.address = t->rings[i].addr };
-
-	/* Nothing is logged, since VHOST_F_LOG_ALL is not offered. */
-	m.payload.address.index = i;
-	m.payload.address.flags = 0;
-	m.payload.address.log_guest_addr = 0;
-	return send_message(t, &m, NULL, 0);
-}
-
-static int
-send_eventfd(struct translator *t, enum vhost_user_request request, unsigned int i, int fd)
-{
-	struct vhost_user_message m = { .request = request, .size = sizeof(m.payload.u64),
-		.payload.u64 = fd < 0 ? i | VHOST_USER_NO_FD : i };
-
-	return send_message(t, &m, &fd, fd < 0 ? 0 : 1);
-}
-
-/* Whether an area of the client lies in one region of guest memory. */
-static bool
-is_in_memory(const struct translator *t, uint64_t address, uint64_t size)
-{
-	const struct memory_region *p;
-
-	for (p = t->regions; p < t->regions + t->nb_regions; p++) {
-		if (address >= p->caller_address && address - p->caller_address <= p->size &&
-				size <= p->size - (address - p->caller_address))
-			return true;
-	}
-	return false;
-}
-
-/* Whether a ring of these addresses can be reached; virtio 1.1, 2.6 has the sizes of its parts. */
-static bool
-is_reachable(struct translator *t, unsigned int i, const struct vhost_vring_addr *addr)
-{
-	uint64_t event = t->negotiated & RTE_BIT64(VIRTIO_RING_F_EVENT_IDX) ? 2 : 0;
-	uint64_t num = t->rings[i].num;
-
-	if (is_in_memory(t, addr->desc_user_addr, num * 16) &&
-			is_in_memory(t, addr->avail_user_addr, 4 + num * 2 + event) &&
-			is_in_memory(t, addr->used_user_addr, 4 + num * 8 + event))
-		return true;
-	t->why = "the ring is not in guest memory";
-	return false;
-}
-
-/* Take a ring away from librte_vhost, and remember where it has come to. The device stops. */
-static int
-detach(struct translator *t, unsigned int i)
-{
-	struct vhost_user_message m = { .request = VHOST_USER_GET_VRING_BASE,
-		.size = sizeof(m.payload.state), .payload.state.index = i };
-	struct ring *r = &t->rings[i];
-
-	if (!r->attached)
-		return 0;
-	if (exchange(t, &m, NULL, 0) < 0 || m.size != sizeof(m.payload.state)) {
-		t->why = "the connection to librte_vhost is broken";
-		return -EIO;
-	}
-	r->base = m.payload.state.num & UINT16_MAX;
-	r->attached = false;
-	return send_state(t, VHOST_USER_SET_VRING_ENABLE, i, 0);
-}
-
-/* Give a ring to librte_vhost. In this order; the kick makes it look where the ring is. */
-static int
-attach(struct translator *t, unsigned int i)
-{
-	struct ring *r = &t->rings[i];
-	int ret;
-
-	if (r->attached || t->nb_regions == 0)
-		return 0; /* guest memory is yet to come */
-	ret = send_state(t, VHOST_USER_SET_VRING_NUM, i, r->num);
-	if (ret == 0)
-		ret = send_state(t, VHOST_USER_SET_VRING_BASE, i, r->base);
-	if (ret == 0)
-		ret = send_address(t, i);
-	if (ret == 0)
-		ret = send_eventfd(t, VHOST_USER_SET_VRING_CALL, i, r->call);
-	if (ret == 0)
-		ret = send_eventfd(t, VHOST_USER_SET_VRING_KICK, i, r->kick);
-	r->attached = ret == 0;
-	return ret;
-}
-
-/* Let a ring run, or rest. */
-static int
-enable(struct translator *t, unsigned int i, bool on)
-{
-	int ret = on ? attach(t, i) : 0;
-
-	if (ret == 0 && t->rings[i].attached)
-		ret = send_state(t, VHOST_USER_SET_VRING_ENABLE, i, on);
-	return ret;
-}
-
-/* Take all rings away for a change that librte_vhost refuses while it has them. */
-static int
-detach_all(struct translator *t)
-{
-	unsigned int i;
-	int ret = 0;
-
-	for (i = 0; i < RINGS && ret == 0; i++)
-		ret = detach(t, i);
-	return ret;
-}
-
-/* And go on with those that have a backend. */
-static int
-resume(struct translator *t)
-{
-	unsigned int i;
-	int ret = 0;
-
-	for (i = 0; i < RINGS && ret == 0; i++) {
-		if (t->rings[i].running && !t->rings[i].attached)
-			ret = enable(t, i, true);
-	}
-	return ret;
 }
 
 /* The ioctls, one function each. in and out are as long as their commands say. */
@@ -390,15 +75,15 @@ do_set_features(struct translator *t, const void *in, void *out)
 	(void)out;
 	if (features & ~t->features)
 		return -EOPNOTSUPP;
-	ret = features == t->negotiated ? 0 : detach_all(t);
+	ret = features == t->negotiated ? 0 : backend_detach_all(t);
 	/* With protocol features rings start disabled: VHOST_NET_SET_BACKEND enables them. */
 	if (ret == 0)
-		ret = send_u64(t, VHOST_USER_SET_FEATURES,
+		ret = backend_send_u64(t, VHOST_USER_SET_FEATURES,
 			features | RTE_BIT64(VHOST_USER_F_PROTOCOL_FEATURES));
 	if (ret < 0)
 		return ret;
 	t->negotiated = features;
-	return resume(t);
+	return backend_resume(t);
 }
 
 /* Of the backend features (VHOST_BACKEND_F_IOTLB_MSG_V2 and the like) there are none. */
@@ -429,22 +114,25 @@ do_set_owner(struct translator *t, const void *in, void *out)
 	(void)out;
 	if (t->owner != 0)
 		return -EBUSY;
-	ret = send_message(t, &m, NULL, 0);
+	ret = backend_send(t, &m, NULL, 0);
 	if (ret == 0)
 		t->owner = t->process;
 	return ret;
 }
 
-/* librte_vhost forgets the protocol features here, so a new connection takes the place of the old one. */
+/*
+ * librte_vhost forgets the protocol features here, so a new connection takes the place of the old
+ * one.
+ */
 static int
 do_reset_owner(struct translator *t, const void *in, void *out)
 {
 	(void)in;
 	(void)out;
-	hang_up(t, 0);
-	forget(t);
+	backend_hang_up(t, 0);
+	backend_forget(t);
 	t->has_table = true; /* the kernel leaves a table without regions */
-	return call_up(t);
+	return backend_connect(t);
 }
 
 /* See what becomes of the rings with another table of memory, which is in t already. */
@@ -456,7 +144,7 @@ check_rings(struct translator *t)
 	for (i = 0; i < RINGS; i++) {
 		struct ring *r = &t->rings[i];
 
-		if (t->nb_regions > 0 && r->running && !is_reachable(t, i, &r->addr))
+		if (t->nb_regions > 0 && r->running && !backend_is_reachable(t, i, &r->addr))
 			return -EFAULT;
 	}
 	t->why = NULL;
@@ -471,8 +159,8 @@ detach_unreachable(struct translator *t)
 	int ret = 0;
 
 	for (i = 0; i < RINGS && ret == 0; i++) {
-		if (!is_reachable(t, i, &t->rings[i].addr))
-			ret = detach(t, i);
+		if (!backend_is_reachable(t, i, &t->rings[i].addr))
+			ret = backend_detach(t, i);
 	}
 	t->why = NULL;
 	return ret;
@@ -498,7 +186,7 @@ send_memory(struct translator *t)
 	m.size = (uint32_t)(offsetof(struct vhost_user_memory, region) +
 		(size_t)t->nb_regions * sizeof(memory.region[0]));
 	m.payload.memory = memory;
-	return send_message(t, &m, fds, t->nb_regions);
+	return backend_send(t, &m, fds, t->nb_regions);
 }
 
 static int
@@ -528,7 +216,7 @@ do_set_mem_table(struct translator *t, const void *in, void *out)
 		return ret;
 	}
 	t->has_table = true;
-	return resume(t);
+	return backend_resume(t);
 }
 
 static int
@@ -542,14 +230,14 @@ do_set_vring_addr(struct translator *t, const void *in, void *out)
 	r = &t->rings[addr.index];
 	if (addr.flags & ~(1U << VHOST_VRING_F_LOG))
 		return -EOPNOTSUPP;
-	/* virtio 1.1, 2.6: avail is aligned to 2 bytes, used to 4. The kernel does not look at desc. */
+	/* virtio 1.1, 2.6: avail is aligned to 2 bytes, used to 4. The kernel ignores desc. */
 	if (addr.avail_user_addr % 2 != 0 || addr.used_user_addr % 4 != 0 ||
 			addr.log_guest_addr % 4 != 0)
 		return -EINVAL;
-	if (r->running && t->nb_regions > 0 && !is_reachable(t, addr.index, &addr))
+	if (r->running && t->nb_regions > 0 && !backend_is_reachable(t, addr.index, &addr))
 		return -EINVAL;
 	r->addr = addr;
-	return r->attached ? send_address(t, addr.index) : 0;
+	return r->attached ? backend_send_address(t, addr.index) : 0;
 }
 
 static int
@@ -565,7 +253,7 @@ do_set_vring_num(struct translator *t, const void *in, void *out)
 	/* virtio 1.1, 2.6: a power of two, at most 32768 */
 	if (state->num == 0 || state->num > 32768 || (state->num & (state->num - 1)) != 0)
 		return -EINVAL;
-	ret = detach(t, state->index);
+	ret = backend_detach(t, state->index);
 	if (ret == 0)
 		r->num = state->num;
 	return ret;
@@ -583,7 +271,7 @@ do_set_vring_base(struct translator *t, const void *in, void *out)
 		return -EBUSY;
 	if (state->num > UINT16_MAX)
 		return -EINVAL;
-	ret = detach(t, state->index);
+	ret = backend_detach(t, state->index);
 	if (ret == 0)
 		r->base = state->num;
 	return ret;
@@ -595,11 +283,11 @@ do_get_vring_base(struct translator *t, const void *in, void *out)
 {
 	const struct vhost_vring_state *state = in;
 	struct vhost_vring_state base = { .index = state->index };
-	int ret = detach(t, state->index);
+	int ret = backend_detach(t, state->index);
 
 	base.num = t->rings[state->index].base;
 	memcpy(out, &base, sizeof(base));
-	return ret == 0 ? resume(t) : ret;
+	return ret == 0 ? backend_resume(t) : ret;
 }
 
 /* A descriptor of a ring or of the log: an own copy of an eventfd, or -1 for none. */
@@ -625,8 +313,10 @@ do_set_vring_kick(struct translator *t, const void *in, void *out)
 	(void)out;
 	if (ret < 0)
 		return ret;
-	keep(&r->kick, fd);
-	return r->attached ? send_eventfd(t, VHOST_USER_SET_VRING_KICK, file->index, fd) : 0;
+	replace_descriptor(&r->kick, fd);
+	if (!r->attached)
+		return 0;
+	return backend_send_eventfd(t, VHOST_USER_SET_VRING_KICK, file->index, fd);
 }
 
 static int
@@ -639,8 +329,10 @@ do_set_vring_call(struct translator *t, const void *in, void *out)
 	(void)out;
 	if (ret < 0)
 		return ret;
-	keep(&r->call, fd);
-	return r->attached ? send_eventfd(t, VHOST_USER_SET_VRING_CALL, file->index, fd) : 0;
+	replace_descriptor(&r->call, fd);
+	if (!r->attached)
+		return 0;
+	return backend_send_eventfd(t, VHOST_USER_SET_VRING_CALL, file->index, fd);
 }
 
 /* What the kernel would signal by this, an error in a ring, is in the log here. */
@@ -652,7 +344,7 @@ do_set_vring_err(struct translator *t, const void *in, void *out)
 
 	(void)out;
 	if (ret == 0)
-		keep(&fd, -1);
+		replace_descriptor(&fd, -1);
 	return ret;
 }
 
@@ -675,7 +367,7 @@ do_set_log_fd(struct translator *t, const void *in, void *out)
 	memcpy(&caller_fd, in, sizeof(caller_fd));
 	ret = take_eventfd(t, caller_fd, &fd);
 	if (ret == 0)
-		keep(&fd, -1);
+		replace_descriptor(&fd, -1);
 	return ret;
 }
 
@@ -716,7 +408,7 @@ check_backend(struct translator *t, const struct vhost_vring_file *file, char na
 		t->why = "the backend is a tap without an interface";
 	/* Without guest memory yet, the kernel sees no more than that there is a ring. */
 	if (ret == 0 && (t->nb_regions > 0 || r->addr.used_user_addr == 0) &&
-			!is_reachable(t, file->index, &r->addr))
+			!backend_is_reachable(t, file->index, &r->addr))
 		ret = -EFAULT;
 	return ret;
 }
@@ -731,12 +423,12 @@ do_net_set_backend(struct translator *t, const void *in, void *out)
 
 	(void)out;
 	if (!t->has_table) {
-		t->why = "there is no guest memory";
+		t->why = "guest memory is not set";
 		return -EFAULT;
 	}
 	ret = on ? check_backend(t, file, name) : 0;
 	if (ret == 0)
-		ret = enable(t, file->index, on);
+		ret = backend_enable(t, file->index, on);
 	if (ret < 0)
 		return ret;
 	if (on && file->index == 0)
@@ -855,6 +547,6 @@ translator_ioctl(struct translator *t, pid_t thread, unsigned int cmd, const voi
 			t->why != NULL ? t->why : "",
 			t->complaints == COMPLAINTS_MAX ? " (the last line about this guest)" : "");
 	if (ret == -EIO) /* what became of the message nobody knows: the guest is to go */
-		hang_up(t, 0);
+		backend_hang_up(t, 0);
 	return ret;
 }

@@ -7,12 +7,12 @@
  * From vhost-net ioctls to vhost-user messages.
  *
  * A front end stands for one open of the device: one connection to librte_vhost, so one guest. The
- * kernel's vhost-net accepts the ioctls of a ring in any order, and all that it was told stays valid
- * when its backend is taken away. librte_vhost accepts one order, and forgets half of it when a ring
- * stops. So the front end remembers what it was told, and tells librte_vhost when a ring gets its
- * backend. What is wrong with a call is found here, by descriptor.c and memory.c, or by librte_vhost, which tells by its
- * acknowledgement (vhost-user specification, REPLY_ACK); then the caller gets an errno, the log a
- * line, and all goes on.
+ * kernel's vhost-net accepts the ioctls of a ring in any order, and all that it was told stays
+ * valid when its backend is taken away. librte_vhost accepts one order, and forgets half of it when
+ * a ring stops. So the front end remembers what it was told, and tells librte_vhost when a ring
+ * gets its backend (backend.h). What is wrong with a call is found here, by descriptor.c and
+ * memory.c, or by librte_vhost, which tells by its acknowledgement (vhost-user specification,
+ * REPLY_ACK); then the caller gets an errno, the log a line, and all goes on.
  *
  * The device's thread only. Descriptors of guest memory are closed when the message has been sent:
  * librte_vhost has its own by then. Those of a ring's eventfds stay, to be sent again.
@@ -63,6 +63,7 @@ void translator_sizes(unsigned int cmd, const void *header, size_t len, size_t *
  * @return 0 or a negative errno, which the log has a line for: -ENOTTY for a command that is not
  *   known
  */
-int translator_ioctl(struct translator *t, pid_t thread, unsigned int cmd, const void *in, void *out);
+int translator_ioctl(struct translator *t, pid_t thread, unsigned int cmd, const void *in,
+	void *out);
 
 #endif /* CUSE_TRANSLATOR_H */

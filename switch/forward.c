@@ -9,7 +9,7 @@
 #include "switch/forward.h"
 #include "switch/offload.h"
 #include "switch/received.h"
-#include "switch/vlan.h"
+#include "uplink/vlan.h"
 #include "switch/worker.h"
 #include "uplink/uplink.h"
 

@@ -6,7 +6,7 @@
 #include <rte_ethdev.h>
 
 #include "switch/mirror.h"
-#include "switch/vlan.h"
+#include "uplink/vlan.h"
 
 #define TXD 512
 

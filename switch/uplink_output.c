@@ -3,7 +3,7 @@
 #include <rte_ethdev.h>
 
 #include "switch/offload.h"
-#include "switch/vlan.h"
+#include "uplink/vlan.h"
 #include "switch/worker.h"
 #include "uplink/uplink.h"
 

@@ -19,7 +19,7 @@
 #include <rte_kvargs.h>
 
 #include "main.h"
-#include "switch/vlan.h"
+#include "uplink/vlan.h"
 #include "uplink/link.h"
 
 /* The longest frame of a guest is 64 KiB of IP and its headers: no limit of a port. */

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "switch/offload.h"
-#include "switch/vlan.h"
+#include "uplink/vlan.h"
 #include "unit.h"
 
 #define TCP 6

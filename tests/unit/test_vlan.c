@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <string.h>
 
-#include "switch/vlan.h"
+#include "uplink/vlan.h"
 #include "unit.h"
 
 static struct rte_mempool *pool;

@@ -127,7 +127,7 @@ def test_a_stopped_switch_leaves_no_device_and_a_killed_one_no_hindrance():
                                  "--dev-basename", "usvhost"], capture_output=True, text=True,
                                 check=False)
         assert second.returncode == 1 and len(second.stderr.splitlines()) == 1
-        assert "/dev/usvhost is there already" in second.stderr
+        assert "--dev-basename names /dev/usvhost, which exists" in second.stderr
     assert not os.path.exists(DEVICE) and not os.path.exists("/run/vhost-switch-usvhost.sock")
     s = cuse_switch()
     a = VhostNet()

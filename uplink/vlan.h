@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#ifndef SWITCH_VLAN_H
-#define SWITCH_VLAN_H
+#ifndef UPLINK_VLAN_H
+#define UPLINK_VLAN_H
 
 /**
  * @file
@@ -131,4 +131,4 @@ vlan_strip(struct rte_mbuf *m)
 		rte_vlan_strip(m);
 }
 
-#endif /* SWITCH_VLAN_H */
+#endif /* UPLINK_VLAN_H */
