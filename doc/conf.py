@@ -17,18 +17,3 @@ man_pages = [
     ("qemu-wrap", "qemu-wrap.py", "start QEMU on the character device of vhost-switch", [author], 1),
 ]
 nitpicky = True
-
-# Pages that were merged into others, for links that still name them.
-MOVED = {"guests": "overview", "containers": "dpdk_guests"}
-
-
-def moved_page(app, env, node, contnode):
-    if node.get("reftype") == "doc" and node["reftarget"] in MOVED:
-        node["reftarget"] = MOVED[node["reftarget"]]
-        return env.get_domain("std").resolve_xref(env, node["refdoc"], app.builder, "doc",
-                                                  node["reftarget"], node, contnode)
-    return None
-
-
-def setup(app):
-    app.connect("missing-reference", moved_page)

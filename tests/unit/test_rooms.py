@@ -12,7 +12,8 @@ import tree
 ROOMS = ["main.h", "thread", "virtio_net_defs.h", "log", "process", "cli", "stats", "vhost",
          "uplink", "port", "switch", "control", "main.c"]
 # A room beside them, with the only things it may include but itself.
-CUSE = ["main.h", "thread", "virtio_net_defs.h", "log", "process", "vhost/vhost_user.h", "vhost/fds.h",
+CUSE = ["main.h", "thread", "virtio_net_defs.h", "log", "process",
+        "vhost/vhost_user.h", "vhost/fds.h",
         "eventfd_link/eventfd_link.h"]
 KERNEL_MODULE = "eventfd_link"
 
