@@ -288,7 +288,7 @@ def size_text(size):
 
 
 def hugepage_pool(folder):
-    """What is behind a hugetlbfs: bytes of a page, bytes free, bytes in all."""
+    """What a hugetlbfs has: bytes of a page, bytes free, bytes in all."""
     def size(name):
         with open(f"{POOLS}/hugepages-{page >> 10}kB/{name}", encoding="ascii") as f:
             return int(f.read()) * page

@@ -4,7 +4,7 @@
 
 /**
  * @file
- * The application's half of the command line: what stands behind "--".
+ * The application's half of the command line: the options after "--".
  *
  * One table (options.c) holds a row for each option: its names, the values it accepts, its default,
  * its help text, and the member of struct config that it sets. Usage, parsing and error messages

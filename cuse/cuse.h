@@ -11,7 +11,7 @@
  * (translator.c) on a private socket, which librte_vhost serves like any other, and each ioctl
  * becomes the message of the same meaning. What the message carries is taken from the calling
  * process: descriptors by descriptor.c, guest memory by memory.c. device.c is the character device
- * itself, by libfuse. Behind the socket a guest that came this way is a guest like the others.
+ * itself, by libfuse. Beyond the socket, a guest that came this way is a guest like the others.
  *
  * Threads: cuse_prepare(), cuse_open() and cuse_close() by the main thread. cuse_open() starts a
  * thread for the device; all front ends, and what they hold, are that thread's, which serves one

@@ -7,7 +7,7 @@
  * Taking over the memory of a guest.
  *
  * VHOST_SET_MEM_TABLE names guest memory by addresses of the calling process, where the kernel can
- * simply reach it. Another process needs the file behind it: what is mapped there of hugetlbfs or a
+ * simply reach it. Another process needs the file that is mapped: what is mapped there of hugetlbfs or a
  * memfd, and shared, can be mapped here as well. Private memory cannot.
  *
  * The device's thread only. Whoever calls memory_take() owns the descriptors that come.
@@ -33,7 +33,7 @@ struct memory_region {
 };
 
 /**
- * Find the files behind a table of regions and open them.
+ * Find the files of a table of regions and open them.
  *
  * @param process the calling process
  * @param table its VHOST_SET_MEM_TABLE

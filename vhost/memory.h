@@ -10,12 +10,12 @@
  * file, or its file system has no room for one more page, whoever touches what is missing gets
  * SIGBUS, which would end the switch and all other guests with it. Instead the handler puts empty
  * memory in the place of the guest's, disables the guest's device, and lets the thread go on. Any
- * other SIGBUS ends the program as ever.
+ * other SIGBUS ends the program, as without it.
  *
  * The handler runs in whichever thread touched the memory: a worker, or librte_vhost's thread. It
  * knows the files that front ends gave, by device and inode, which are noted before librte_vhost
  * gets a message. What is mapped, and where, it asks the kernel at that moment: no table of
- * addresses can be behind, and nothing but the mapping that was touched is ever replaced. While a
+ * addresses can be out of date, and nothing but the mapping that was touched is ever replaced. While a
  * thread is at a guest's memory nobody unmaps it (vhost/vring.h), so the mapping stays the same
  * meanwhile.
  */
