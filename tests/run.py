@@ -9,6 +9,7 @@ tests but the unit tests.
 import glob
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -58,6 +59,7 @@ def system(passed_failed, args):
 
 def main():
     start, result = time.monotonic(), [0, 0, 0]
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup would have the switch ignore it as well
     unit(result)
     system(result, sys.argv[1:])
     print(f"in {time.monotonic() - start:.0f} s:")
