@@ -59,7 +59,7 @@ def system(passed_failed, args):
 
 def main():
     start, result = time.monotonic(), [0, 0, 0]
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup would have the switch ignore it as well
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the switch would ignore it too
     unit(result)
     system(result, sys.argv[1:])
     print(f"in {time.monotonic() - start:.0f} s:")

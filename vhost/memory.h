@@ -15,9 +15,9 @@
  * The handler runs in whichever thread touched the memory: a worker, or librte_vhost's thread. It
  * knows the files that front ends gave, by device and inode, which are noted before librte_vhost
  * gets a message. What is mapped, and where, it asks the kernel at that moment: no table of
- * addresses can be out of date, and nothing but the mapping that was touched is ever replaced. While a
- * thread is at a guest's memory nobody unmaps it (vhost/vring.h), so the mapping stays the same
- * meanwhile.
+ * addresses can be out of date, and nothing but the mapping that was touched is ever replaced.
+ * While a thread is at a guest's memory nobody unmaps it (vhost/vring.h), so the mapping stays the
+ * same meanwhile.
  */
 
 #include <stdbool.h>
