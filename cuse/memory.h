@@ -7,8 +7,8 @@
  * Taking over the memory of a guest.
  *
  * VHOST_SET_MEM_TABLE names guest memory by addresses of the calling process, where the kernel can
- * simply reach it. Another process needs the file: what is mapped there of hugetlbfs or a memfd, and
- * shared, can be mapped here as well. Private memory cannot.
+ * simply reach it. Another process needs the file: what is mapped there of hugetlbfs or a memfd
+ * and shared, can be mapped here as well. Private memory cannot.
  *
  * The device's thread only. Whoever calls memory_take() owns the descriptors that come.
  */
