@@ -41,8 +41,10 @@ DPDK_LIBS = $(shell $(PKGCONF) --libs libdpdk) -lrte_net_ixgbe
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
 	-Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Wundef -Werror
 CFLAGS ?= -O3 -g
-# rte_eth_link_speed_to_str() is still experimental in 22.11.
-ALL_CFLAGS = -DALLOW_EXPERIMENTAL_API -std=gnu11 -D_GNU_SOURCE -I. $(WARNINGS) $(CFLAGS) $(DPDK_CFLAGS) $(CUSE_CFLAGS) -MMD -MP
+# rte_eth_link_speed_to_str() is still experimental in 22.11. Functions begin with a cache line, so
+# that the copying loops are as fast whatever is linked before them: up to 5 % otherwise.
+ALL_CFLAGS = -DALLOW_EXPERIMENTAL_API -std=gnu11 -D_GNU_SOURCE -I. -falign-functions=64 \
+	$(WARNINGS) $(CFLAGS) $(DPDK_CFLAGS) $(CUSE_CFLAGS) -MMD -MP
 ASAN_FLAGS := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined
 
 all: $(APP)
