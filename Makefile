@@ -59,6 +59,18 @@ $(BUILD)/flavour:
 	@echo $(FLAVOUR) > $@
 force:
 
+# What --version prints. A tree without git has none, unless make is told: make VERSION=1.0
+VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),unreleased)
+ifneq ($(VERSION),$(shell cat $(BUILD)/version 2>/dev/null))
+$(BUILD)/version: force
+endif
+$(BUILD)/version:
+	@mkdir -p $(@D)
+	@echo "$(VERSION)" > $@
+
+$(BUILD)/obj/main.o $(BUILD)/asan-obj/main.o: $(BUILD)/version
+$(BUILD)/obj/main.o $(BUILD)/asan-obj/main.o: ALL_CFLAGS += -DSWITCH_VERSION='"$(VERSION)"'
+
 $(APP): $(SRCS:%.c=$(BUILD)/obj/%.o)
 	@mkdir -p $(@D)
 	$(Q)echo "  CC      $@"; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(DPDK_LIBS) $(CUSE_LIBS)
