@@ -6,7 +6,7 @@ tests/guide_pages.py [--shots DIR] [PAGE...]
 
 Each page is opened 1280 and 400 pixels wide, light and dark. Text, code included, must have a
 contrast of 4.5 to 1 with what is under it (WCAG 2.1, 1.4.3), and nothing may be wider than the page
-unless it scrolls for itself. --shots leaves a picture of each.
+unless it scrolls for itself. --shots leaves pictures of each.
 """
 
 import argparse
@@ -23,6 +23,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HTML = os.path.join(ROOT, "build/doc/html")
 WIDTHS, SCHEMES = (1280, 400), ("light", "dark")
 CONTRAST = 4.5
+SHOT = 1600  # pixels of a page in one picture
 
 # Runs in the page: [[what, where], ...], one for each fault.
 LOOK = r"""
@@ -106,10 +107,15 @@ class Browser:
     def look(self):
         return self.post("/execute/sync", {"script": LOOK, "args": [CONTRAST]})
 
-    def shot(self, path):
-        image = self.cdp("Page.captureScreenshot", captureBeyondViewport=True)
-        with open(path, "wb") as f:
-            f.write(base64.b64decode(image["data"]))
+    def shots(self, path, width):
+        """Pictures of a page, from the top to the bottom."""
+        script = "return document.documentElement.scrollHeight"
+        height = self.post("/execute/sync", {"script": script, "args": []})
+        for n, top in enumerate(range(0, height, SHOT)):
+            clip = {"x": 0, "y": top, "width": width, "height": min(SHOT, height - top), "scale": 1}
+            image = self.cdp("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+            with open(f"{path}-{n}.png", "wb") as f:
+                f.write(base64.b64decode(image["data"]))
 
     def close(self):
         try:
@@ -142,7 +148,7 @@ def main():
                         print(f"{page}, {width} pixels, {scheme}: {what}: {where}")
                     if args.shots:
                         os.makedirs(args.shots, exist_ok=True)
-                        browser.shot(f"{args.shots}/{page}-{width}-{scheme}.png")
+                        browser.shots(f"{args.shots}/{page}-{width}-{scheme}", width)
     finally:
         browser.close()
     print(f"{len(pages)} pages, {texts} texts, lowest contrast {least:.2f}: {wrong} faults")
