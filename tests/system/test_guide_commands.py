@@ -4,7 +4,8 @@
 A page is a session: its commands are run one after the other in a network namespace of its own.
 What runs on (a switch, testpmd, a capture) is started, seen at work, and ended before the next one
 of its kind. Only what a machine decides is changed: paths below /tmp, /run and /mnt, the numbers of
-CPUs, and where programs are. A command that no test can run says so in the guide.
+CPUs, and where programs are. A comment before a block that no test can run says so and why: readers
+do not see it.
 """
 
 import glob
@@ -18,7 +19,7 @@ import pytest
 
 from harness import APP, ROOT, cpus, inside, wait_for
 
-MARKS = ("# needs hardware", "# not run by a test")
+MARK = re.compile(r" *\.\. (needs hardware|not run by a test): \S")
 
 # Pages, or commands of one, that another test runs.
 ELSEWHERE = {
@@ -38,8 +39,9 @@ def blocks(page):
     """The literal blocks of a page: language, lines."""
     with open(path_of(page), encoding="utf-8") as f:
         lines = f.read().split("\n")
-    i = 0
+    i, marked = 0, False
     while i < len(lines):
+        marked = marked or bool(MARK.match(lines[i]))
         m = re.match(r"( *)(?:\.\. code-block::(.*)|(?!\.\. ).*::)$", lines[i])
         i += 1
         if not m:
@@ -49,8 +51,9 @@ def blocks(page):
                                   len(lines[i]) - len(lines[i].lstrip()) > indent):
             body.append(lines[i].strip())
             i += 1
-        if ":class: hardware" not in body:  # the page says that it needs hardware
+        if not marked:
             yield (m.group(2) or "sh").strip(), [b for b in body if b and not b.startswith(":")]
+        marked = False
 
 
 def commands(page):
@@ -229,8 +232,6 @@ def session(tmp_path, hugetlbfs):
 def test_commands_of(page, session):
     done = 0
     for command, typed in commands(page):
-        if any(mark in command for mark in MARKS):
-            continue
         if re.search(ELSEWHERE.get(page, "(?!)"), command):
             continue
         command = session.adapt(command)
