@@ -70,6 +70,7 @@ def without_vms(switch):
     a, b = (vhostuser.Guest(switch.sock, mac) for mac in MACS)
     switch.wait_guests(2)
     a.announce()
+    b.recv(1)
     b.announce()
     a.recv(1)
     count = 0
