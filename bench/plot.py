@@ -23,7 +23,8 @@ BAR, GAP, HEAD = 14, 8, 34
 STYLE = """
 :root { --ink: #1f2328; --dim: #59636e; --ours: #1a66c9; --testpmd: #b26a00; --ovs: #6f7780; }
 @media (prefers-color-scheme: dark) {
-	:root { --ink: #d9dde2; --dim: #9aa4ae; --ours: #58a6ff; --testpmd: #e0a040; --ovs: #8b949e; }
+	:root { --ink: #d9dde2; --dim: #9aa4ae; --ours: #58a6ff; }
+	:root { --testpmd: #e0a040; --ovs: #8b949e; }
 }
 text { font: 13px system-ui, "DejaVu Sans", sans-serif; fill: var(--ink); }
 .head, .ratio { font-weight: bold; }
