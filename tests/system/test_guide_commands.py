@@ -14,10 +14,12 @@ import re
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 
 from harness import APP, ROOT, cpus, inside, wait_for
+from vhostuser import Guest
 
 MARK = re.compile(r" *\.\. (needs hardware|not run by a test): \S")
 
@@ -233,6 +235,39 @@ def session(tmp_path, hugetlbfs):
                 subprocess.run(["umount", line.split()[1]], check=True)
 
 
+def of_tests(guest, seconds=0.5):
+    """What a guest gets of the tests: the kernel's own (neighbour discovery) come as well."""
+    end, out = time.monotonic() + seconds, []
+    while time.monotonic() < end:
+        out += [f for f in guest.poll() if f[12:14] == b"\x88\xb5"]
+    return out
+
+
+def check_lan(session):
+    """What the page is for: both guests and the LAN reach each other, and no frame comes twice."""
+    log = session.running["switch"][1]
+    guests = [Guest(f"{session.place}/usvhost", f"52:54:00:00:00:0{i}") for i in (1, 2)]
+    for g in guests:
+        g.announce()
+        wait_for(lambda m=g.mac.hex(":"): any(f"MAC_ADDRESS {m}" in x for x in list(log)), 20)
+    first, second = guests
+    of_tests(first), of_tests(second)  # of these broadcasts
+    lan = session.start("capture", "tcpdump -Z root -l -n -e -i eth1far ether proto 0x88b5",
+                        "listening on")
+    first.announce()
+    assert [f[6:12] for f in of_tests(second)] == [first.mac]
+    first.send([first.frame(second, b"to the other")])
+    assert [f[:6] for f in of_tests(second)] == [second.mac]
+    assert not of_tests(first, 0.2)  # nothing of its own comes back
+    seen = [line for line in list(lan) if f"{first.mac.hex(':')} > ff:ff:ff:ff:ff:ff" in line]
+    assert len(seen) == 1 and "802.1Q" not in seen[0], lan
+    for g in guests:
+        g.close()
+
+
+CHECKS = {"lan": check_lan}
+
+
 @pytest.mark.parametrize("page", pages())
 def test_commands_of(page, session):
     done = 0
@@ -249,4 +284,5 @@ def test_commands_of(page, session):
         else:
             session.run(command, typed)
         done += 1
+    CHECKS.get(page, lambda session: None)(session)
     print(f"{done} commands")
