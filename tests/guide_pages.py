@@ -17,6 +17,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -111,6 +112,10 @@ class Browser:
         """Pictures of a page, from the top to the bottom."""
         script = "return document.documentElement.scrollHeight"
         height = self.post("/execute/sync", {"script": script, "args": []})
+        # what was never in view is not drawn
+        self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height,
+                 deviceScaleFactor=1, mobile=width < 600)
+        time.sleep(0.3)
         for n, top in enumerate(range(0, height, SHOT)):
             clip = {"x": 0, "y": top, "width": width, "height": min(SHOT, height - top), "scale": 1}
             image = self.cdp("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
