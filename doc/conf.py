@@ -47,9 +47,7 @@ DARK = {
     "color-card-background": "#18181a",
     "color-card-marginals-background": "var(--color-background-hover)",
 }
-LIGHT = {"color-code-background": "#f5f7f9", "color-code-foreground": "#1c1c1c"}
-html_theme_options = {"navigation_with_keys": True, "light_css_variables": LIGHT,
-                      "dark_css_variables": DARK}
+html_theme_options = {"navigation_with_keys": True, "dark_css_variables": DARK}
 
 man_pages = [
     ("vhost-switch", "vhost-switch", "virtual Ethernet switch between guests", [author], 1),
