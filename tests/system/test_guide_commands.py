@@ -44,7 +44,7 @@ def blocks(page):
     i, marked = 0, False
     while i < len(lines):
         marked = marked or bool(MARK.match(lines[i]))
-        m = re.match(r"( *)(?:\.\. code-block::(.*)|(?!\.\. ).*::)$", lines[i])
+        m = re.match(r"( *)(?:\.\. code-block::(.*)|(?! *\.\. ).*::)$", lines[i])
         i += 1
         if not m:
             continue
