@@ -37,7 +37,7 @@ text { font: 13px system-ui, "DejaVu Sans", sans-serif; fill: var(--ink); }
 def parse(text):
     """(mode, peer, guests, bytes, low, ratio, high, rate) of each row with a ratio of rates."""
     row = re.compile(r"(\S+) +(\S.*?) +(\d+) +(\d+) +([\d.]+) +([\d.]+)-([\d.]+) +([\d.]+) "
-                     r"+[\d.]+")
+                     r"+[\d.]+.*")
     found = []
     for m in filter(None, map(row.fullmatch, text.splitlines())):
         ratio, low, high, mpps = map(float, m.groups()[4:])
