@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <netinet/in.h>
 #include <stddef.h>
 
 #include <rte_hash_crc.h>
+#include <rte_ip.h>
 #include <rte_net.h>
 
 #include "port/guest.h"
@@ -323,19 +325,65 @@ flow_hash(struct burst *b, uint16_t i)
 	return hash;
 }
 
+/*
+ * flow_hash() of the usual frame, without a look at what it might be instead: its headers are in
+ * one piece, and are Ethernet, IPv4 without options, and TCP or UDP.
+ */
+static inline uint32_t
+flow_hash_quick(struct burst *b, uint16_t i)
+{
+	const uint8_t *f = b->data[i];
+	const struct rte_ipv4_hdr *ip = (const void *)(f + RTE_ETHER_HDR_LEN);
+	uint32_t hash;
+
+	if (b->nb_segments[i] != 1 || b->len[i] < RTE_ETHER_HDR_LEN + sizeof(*ip) + 4 ||
+			((const struct rte_ether_hdr *)f)->ether_type !=
+				RTE_BE16(RTE_ETHER_TYPE_IPV4) ||
+			ip->version_ihl != RTE_IPV4_VHL_DEF ||
+			(ip->fragment_offset &
+				RTE_BE16(RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) ||
+			(ip->next_proto_id != IPPROTO_TCP && ip->next_proto_id != IPPROTO_UDP))
+		return flow_hash(b, i);
+	hash = rte_hash_crc(f, 2 * RTE_ETHER_ADDR_LEN, 0);
+	hash = rte_hash_crc(&ip->src_addr, 8, hash);
+	return rte_hash_crc(ip + 1, 4, hash);
+}
+
+/* The receive virtqueues of a device that flows are spread over. */
+struct spread {
+	uint16_t n;
+	uint16_t vring[QUEUE_PAIR_MAX];
+};
+
+static void
+spread_of(const struct device *d, struct spread *s)
+{
+	uint16_t pair;
+
+	s->n = 0;
+	FOREACH_PAIR(pair, d->rx)
+		s->vring[s->n++] = VRING_RX(pair);
+}
+
+/* The virtqueue of frame i. The upper bits of the hash decide, by a multiplication. */
+static inline uint16_t
+vring_of_flow(const struct spread *s, struct burst *b, uint16_t i)
+{
+	return s->vring[(uint64_t)flow_hash_quick(b, i) * s->n >> 32];
+}
+
 uint16_t
 deliver_vring(const struct device *d, struct burst *b, uint16_t i)
 {
 	uint64_t low = __atomic_load_n(&d->rx[0], __ATOMIC_RELAXED);
 	uint64_t high = __atomic_load_n(&d->rx[1], __ATOMIC_RELAXED);
-	uint16_t pairs[QUEUE_PAIR_MAX], n = 0, pair;
+	struct spread s;
 
 	_Static_assert(QUEUE_PAIR_WORDS == 2, "one more word to read");
 	if (likely(high == 0 && low != 0 && (low & (low - 1)) == 0))
 		return VRING_RX(__builtin_ctzll(low));
-	FOREACH_PAIR(pair, d->rx)
-		pairs[n++] = pair;
-	return n == 0 ? RINGS_MAX : VRING_RX(pairs[flow_hash(b, i) % n]);
+	spread_of(d, &s);
+	return s.n == 0 ? RINGS_MAX : vring_of_flow(&s, b, i);
 }
 
 bool
@@ -433,21 +481,26 @@ deliver_by_flow(struct worker *w, struct guest *to, struct burst *b, const struc
 	enum vring_status *status)
 {
 	struct run part = *run;
+	uint16_t next = RINGS_MAX;
+	struct spread s;
 
+	*status = VRING_PAUSED; /* for a moment, as messages change it, or for longer */
+	spread_of(to->device, &s);
+	if (s.n == 0)
+		return 0;
 	*status = VRING_OK;
-	for (;;) {
-		gather(b, (uint16_t)(part.first + GATHER_AHEAD));
-		if (!in_run(b, part.first, run))
-			break;
-		part.vring = deliver_vring(to->device, b, part.first);
-		for (part.end = part.first; in_run(b, (uint16_t)(part.end + 1), run); part.end++) {
-			if (deliver_vring(to->device, b, (uint16_t)(part.end + 1)) != part.vring)
-				break;
-		}
-		part.end++;
+	if (in_run(b, part.first, run))
+		next = vring_of_flow(&s, b, part.first);
+	while (next != RINGS_MAX && *status == VRING_OK) {
+		part.vring = next;
+		part.end = part.first;
+		do {
+			part.end++;
+			gather(b, (uint16_t)(part.end + GATHER_AHEAD));
+			next = in_run(b, part.end, run) ? vring_of_flow(&s, b, part.end)
+							: RINGS_MAX;
+		} while (next == part.vring);
 		part.first = (uint16_t)(part.first + deliver_to_vring(w, to, b, &part, status));
-		if (*status != VRING_OK)
-			break;
 	}
 	return (uint16_t)(part.first - run->first);
 }
