@@ -20,11 +20,17 @@
 /** Largest number of entries of a split virtqueue (2.6). */
 #define VIRTQUEUE_SIZE_MAX 32768
 
-/** What the device side offers and a driver may then ask for in the header of a frame it sends. */
-#define VIRTIO_NET_HOST_OFFLOADS                                                                   \
-	((UINT64_C(1) << VIRTIO_NET_F_CSUM) | (UINT64_C(1) << VIRTIO_NET_F_HOST_TSO4) |            \
-		(UINT64_C(1) << VIRTIO_NET_F_HOST_TSO6) | (UINT64_C(1) << VIRTIO_NET_F_HOST_ECN) | \
-		(UINT64_C(1) << VIRTIO_NET_F_HOST_UFO))
+/**
+ * @name What the virtio-net header of a frame asks for, as bits (5.1.6.2).
+ * Or what a driver may ask for, or who receives the frame can do. Segmentation and ECN ask for a
+ * checksum too.
+ */
+/**@{*/
+#define OFFLOAD_CSUM 1 /**< fill in a checksum */
+#define OFFLOAD_TSO4 2 /**< cut TCP over IPv4 into segments */
+#define OFFLOAD_TSO6 4 /**< the same over IPv6 */
+#define OFFLOAD_ECN 8  /**< and of these only the first has CWR (RFC 3168, 6.1.2) */
+/**@}*/
 
 /**
  * Descriptors of a chain that librte_vhost follows at most (BUF_VECTOR_MAX in lib/vhost/vhost.h).

@@ -92,6 +92,7 @@ fdb_lookup(struct fdb *fdb, uint64_t key)
 {
 	void *owner;
 
+	key &= FDB_KEY_MASK;
 	if (rte_hash_lookup_data(fdb->hash, &key, &owner) < 0)
 		return FDB_NONE;
 	return (uint16_t)(uintptr_t)owner;
@@ -100,6 +101,7 @@ fdb_lookup(struct fdb *fdb, uint64_t key)
 void
 fdb_lookup_burst(struct fdb *fdb, const uint64_t *keys, uint16_t n, uint16_t *guest)
 {
+	uint64_t run_key[FDB_BURST_MAX];
 	const void *run[FDB_BURST_MAX];
 	void *owner[FDB_BURST_MAX];
 	uint8_t run_of[FDB_BURST_MAX];
@@ -107,8 +109,13 @@ fdb_lookup_burst(struct fdb *fdb, const uint64_t *keys, uint16_t n, uint16_t *gu
 	uint16_t i, runs = 0;
 
 	for (i = 0; i < n; i++) {
-		if (i == 0 || keys[i] != keys[i - 1])
-			run[runs++] = &keys[i];
+		uint64_t key = keys[i] & FDB_KEY_MASK;
+
+		if (i == 0 || key != run_key[runs - 1]) {
+			run_key[runs] = key;
+			run[runs] = &run_key[runs];
+			runs++;
+		}
 		run_of[i] = (uint8_t)(runs - 1);
 	}
 	if (runs == 1) {

@@ -22,6 +22,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <rte_bitops.h>
 #include <rte_ether.h>
 
 #include "main.h"
@@ -30,6 +31,9 @@ struct fdb;
 
 /** fdb_lookup_burst()'s answer for an address that nobody has. */
 #define FDB_NONE UINT16_MAX
+
+/** The bits of a key that a lookup looks at; what a caller keeps in the others does not matter. */
+#define FDB_KEY_MASK (RTE_BIT64(60) - 1)
 
 /** Addresses looked up at once, rte_hash's limit (RTE_HASH_LOOKUP_BULK_MAX). */
 #define FDB_BURST_MAX 64

@@ -196,6 +196,16 @@ void guests_update_uplink(struct guests *guests);
  */
 void guests_mirror(struct guests *guests, uint16_t id);
 
+/**
+ * OFFLOAD_* that frames to a guest may ask for. Worker; it may be another by the time that such a
+ * frame is delivered, so deliver() looks again.
+ */
+static inline uint8_t
+guest_accepts(const struct guest *g)
+{
+	return __atomic_load_n(&g->device->accepts, __ATOMIC_RELAXED);
+}
+
 /** Whether a guest's frames are to be copied to the mirror port. Worker. */
 static inline bool
 guest_is_mirrored(const struct guest *g)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "switch/burst.h"
+#include "switch/offload.h"
 
 /* Frames by which tables of indirect descriptors are prefetched before they are read. */
 #define TABLE_AHEAD 8
@@ -13,7 +14,7 @@ take_header(const struct device *d, struct iovec *segment, uint16_t *n, uint8_t 
 {
 	if (unlikely(*n < 2 || segment[0].iov_len != d->hdr_len))
 		return chain_pull(segment, n, header, d->hdr_len);
-	if (d->host_offloads)
+	if (d->may_ask != 0)
 		memcpy(header, segment[0].iov_base, VIRTIO_NET_HDR_LEN_LEGACY);
 	--*n;
 	segment[0] = segment[1];
@@ -41,14 +42,12 @@ note_frame(struct burst *b, uint16_t i, const struct iovec *segment, uint16_t n,
 	b->data[i] = segment[0].iov_base;
 	rte_prefetch0(b->data[i]);
 	rte_prefetch0(b->data[i] + segment[0].iov_len - 1);
-	if (b->d->host_offloads && header_asks(header)) {
-		burst_note_unfinished(b, i);
-		memcpy(&b->header[i], header, sizeof(b->header[i]));
-	}
 	if (unlikely(segment[0].iov_len < RTE_ETHER_HDR_LEN)) {
 		b->data[i] = b->ether[i];
 		burst_read(b, i, b->ether[i], RTE_ETHER_HDR_LEN);
 	}
+	if (b->d->may_ask != 0 && header_asks(header))
+		burst_check_header(b, i, header);
 	return VRING_OK;
 }
 
@@ -73,6 +72,22 @@ walk_chain(struct burst *b, uint16_t i, uint16_t index, struct iovec **segment, 
 	*n = 0;
 	*segment = b->long_segment;
 	return chain_walk(b->d, b->vq, index, false, *segment, n, SEGMENTS_MAX, chain);
+}
+
+void
+burst_check_header(struct burst *b, uint16_t i, const uint8_t *header)
+{
+	uint8_t front[OFFLOAD_HEADERS_MAX], asks;
+	struct virtio_net_hdr asked;
+	uint32_t have = 0;
+
+	memcpy(&asked, header, sizeof(asked));
+	rte_compiler_barrier(); /* what is checked is the copy */
+	if (asked.gso_type != VIRTIO_NET_HDR_GSO_NONE)
+		have = burst_read(b, i, front, sizeof(front));
+	asks = offload_check_header(&asked, b->d->may_ask, front, have, b->len[i], &b->header[i]);
+	if (likely(asks != 0))
+		burst_note_asks(b, i, asks);
 }
 
 enum vring_status
@@ -123,7 +138,7 @@ burst_of_vring(struct burst *b, struct device *d, struct virtqueue *vq)
 	b->vq = vq;
 	b->mbuf = NULL;
 	b->keyed = b->known = b->nb_receivers = 0;
-	b->has_unfinished = false;
+	b->has_asks = false;
 	b->long_frame = BURST_VIEWS;
 	b->index = vq->last_avail_idx;
 	b->limit = RTE_MIN(waiting, (uint16_t)BURST_VIEWS);
@@ -153,7 +168,7 @@ burst_of_mbufs(struct burst *b, struct rte_mbuf **frames, uint16_t n)
 	b->limit = b->n = n;
 	b->keyed = b->known = b->nb_receivers = 0;
 	b->status = VRING_OK;
-	b->has_unfinished = false;
+	b->has_asks = false;
 	for (i = 0; i < n; i++) {
 		b->data[i] = rte_pktmbuf_mtod(frames[i], const uint8_t *);
 		b->len[i] = rte_pktmbuf_pkt_len(frames[i]);

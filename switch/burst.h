@@ -57,10 +57,11 @@
 #define LOOKUP_AHEAD 8
 
 /**
- * Beside a key: the frame asks for something in its virtio-net header. So no run of frames with the
- * same key has both kinds.
+ * Beside a key, in bits that the FDB does not look at: what the frame asks for in its virtio-net
+ * header. So all frames of a run ask for the same.
  */
-#define KEY_UNFINISHED RTE_BIT64(63)
+#define KEY_ASKS_SHIFT 60
+_Static_assert(FDB_KEY_MASK >> KEY_ASKS_SHIFT == 0, "the bits are free");
 
 /** mbuf->port of a frame on its way: the device id of its sender, or one of these. */
 #define FROM_UPLINK 0xfffe
@@ -87,7 +88,7 @@ struct burst {
 	uint16_t known; /**< of these, those looked up: owner is there */
 	uint16_t index; /**< packed: where the chain of frame n is */
 	enum vring_status status; /**< of frame n, which is not good; VRING_OK: there is none */
-	bool has_unfinished; /**< unfinished is there, and set for one of them at least */
+	bool has_asks; /**< asks is there, and not 0 for one of them at least */
 	uint16_t nb_receivers;
 	uint16_t long_frame; /**< whose segments are in long_segment */
 	struct receiver receiver[BURST_VIEWS];
@@ -98,9 +99,9 @@ struct burst {
 	uint16_t nb_segments[BURST_VIEWS]; /**< 1: all in data and len */
 	uint32_t len[BURST_VIEWS];
 	const uint8_t *data[BURST_VIEWS]; /**< the Ethernet header, at least */
-	uint64_t key[BURST_VIEWS];	  /**< destination MAC, read once; KEY_UNFINISHED */
-	bool unfinished[BURST_VIEWS];	  /**< header is there */
-	struct virtio_net_hdr header[BURST_VIEWS];
+	uint64_t key[BURST_VIEWS];	  /**< destination MAC, read once, and asks */
+	uint8_t asks[BURST_VIEWS];	  /**< OFFLOAD_* that header asks for, or OFFLOAD_INVALID */
+	struct virtio_net_hdr header[BURST_VIEWS]; /**< checked; nothing else of it is passed on */
 	uint8_t ether[BURST_VIEWS][16];	  /**< for data, if the first segment is shorter */
 	struct iovec segment[BURST_VIEWS][SEGMENTS_KEPT];
 	struct iovec long_segment[SEGMENTS_MAX];
@@ -161,27 +162,48 @@ struct rte_mbuf *burst_copy(struct burst *b, uint16_t i, struct rte_mempool *poo
  */
 struct rte_mbuf *burst_copy_into(struct burst *b, uint16_t i, struct rte_mbuf *m, uint32_t max);
 
+/** Whether a virtio-net header may ask for something: neither flags nor gso_type are 0. */
 static inline bool
 header_asks(const uint8_t *header)
 {
-	return header[offsetof(struct virtio_net_hdr, flags)] != 0 ||
-		header[offsetof(struct virtio_net_hdr, gso_type)] != VIRTIO_NET_HDR_GSO_NONE;
+	uint16_t front;
+
+	_Static_assert(offsetof(struct virtio_net_hdr, gso_type) == 1, "the two are neighbours");
+	memcpy(&front, header, sizeof(front));
+	return front != 0;
 }
 
-/** Frame i asks for something, which is in its header. */
+/** Frame i asks for something: for what is in its header, which is there. */
 static inline void
-burst_note_unfinished(struct burst *b, uint16_t i)
+burst_note_asks(struct burst *b, uint16_t i, uint8_t asks)
 {
-	if (!b->has_unfinished)
-		memset(b->unfinished, 0, sizeof(b->unfinished));
-	b->unfinished[i] = b->has_unfinished = true;
+	if (!b->has_asks)
+		memset(b->asks, 0, sizeof(b->asks));
+	b->asks[i] = asks;
+	b->has_asks = true;
 }
 
-/** Whether frame i asks for something. */
-static inline bool
-burst_is_unfinished(const struct burst *b, uint16_t i)
+/**
+ * Check what frame i asks for, and note that. Its len, data and segments are there.
+ *
+ * @param b a burst of a virtqueue
+ * @param i the frame
+ * @param header its virtio-net header, in memory that the guest may change
+ */
+void burst_check_header(struct burst *b, uint16_t i, const uint8_t *header);
+
+/** What frame i asks for, OFFLOAD_* or OFFLOAD_INVALID. */
+static inline uint8_t
+burst_asks(const struct burst *b, uint16_t i)
 {
-	return unlikely(b->has_unfinished) && b->unfinished[i];
+	return unlikely(b->has_asks) ? b->asks[i] : 0;
+}
+
+/** What the frames of a key ask for. */
+static inline uint8_t
+key_asks(uint64_t key)
+{
+	return (uint8_t)(key >> KEY_ASKS_SHIFT);
 }
 
 /** Gather frame i. */
@@ -201,10 +223,12 @@ gather_one(struct burst *b, uint16_t i, bool packed)
 	if (unlikely(status != VRING_OK || e.len - min > FRAME_MAX - RTE_ETHER_HDR_LEN))
 		return burst_gather_chain(b, i);
 	at = device_translate(d, e.addr, e.len);
-	if (unlikely(at == NULL || (d->host_offloads && header_asks(at))))
+	if (unlikely(at == NULL))
 		return burst_gather_chain(b, i);
 	b->data[i] = at + d->hdr_len;
 	b->len[i] = e.len - d->hdr_len;
+	if (unlikely(d->may_ask != 0) && header_asks(at))
+		burst_check_header(b, i, at);
 	if (packed) {
 		b->count[i] = 1;
 		b->index = vring_advance(vq, b->index, 1);
@@ -257,8 +281,7 @@ read_keys(struct burst *b, uint16_t upto)
 		const uint8_t *data = b->data[b->keyed];
 
 		b->key[b->keyed] = fdb_key((const struct rte_ether_addr *)data);
-		if (burst_is_unfinished(b, b->keyed))
-			b->key[b->keyed] |= KEY_UNFINISHED;
+		b->key[b->keyed] |= (uint64_t)burst_asks(b, b->keyed) << KEY_ASKS_SHIFT;
 	}
 }
 
@@ -270,7 +293,7 @@ in_run(struct burst *b, uint16_t i, const struct run *run)
 	return i < b->n && i < run->end && ((b->key[i] ^ run->key) & run->mask) == 0;
 }
 
-/** Whose the destination of frame i is; FDB_NONE for an unfinished one. */
+/** Whose the destination of frame i is. */
 static inline uint16_t
 find_owner(struct fdb *fdb, struct burst *b, uint16_t i)
 {

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <netinet/in.h>
 #include <stddef.h>
 
 #include <rte_hash_crc.h>
+#include <rte_ip.h>
 #include <rte_net.h>
 
 #include "port/guest.h"
@@ -29,9 +31,9 @@ struct buffers {
 	struct iovec segment[SEGMENTS_MAX];
 };
 
-/* The virtio-net header of a frame that asks for nothing. */
+/* The virtio-net header of a frame; asks: what it asks for, NULL: nothing. */
 static inline void
-write_header(uint8_t *at, uint8_t len, uint16_t num_buffers)
+write_header(uint8_t *at, uint8_t len, uint16_t num_buffers, const struct virtio_net_hdr *asks)
 {
 	/*
 	 * Two numbers of which num_buffers is the upper half of the second, and no struct: that the
@@ -42,12 +44,17 @@ write_header(uint8_t *at, uint8_t len, uint16_t num_buffers)
 	uint64_t front = 0;
 	uint32_t back = (uint32_t)num_buffers << 16;
 
-	_Static_assert(VIRTIO_NET_HDR_LEN == sizeof(front) + sizeof(back), "the whole header");
+	_Static_assert(VIRTIO_NET_HDR_LEN == sizeof(front) + sizeof(back) &&
+		offsetof(struct virtio_net_hdr, csum_offset) == sizeof(front), "the whole header");
+	if (asks != NULL) {
+		memcpy(&front, asks, sizeof(front));
+		back |= asks->csum_offset;
+	}
 	memcpy(at, &front, sizeof(front));
 	if (likely(len == VIRTIO_NET_HDR_LEN))
 		memcpy(at + sizeof(front), &back, sizeof(back));
 	else
-		memset(at + sizeof(front), 0, VIRTIO_NET_HDR_LEN_LEGACY - sizeof(front));
+		memcpy(at + sizeof(front), &back, VIRTIO_NET_HDR_LEN_LEGACY - sizeof(front));
 }
 
 /* Copy frame i into a buffer that is long enough. */
@@ -117,9 +124,7 @@ fill_buffers(const struct device *d, const struct buffers *to, struct burst *b, 
 	uint32_t off = d->hdr_len;
 	uint16_t k;
 
-	write_header(header, d->hdr_len, to->n);
-	if (burst_is_unfinished(b, i))
-		memcpy(header, &b->header[i], VIRTIO_NET_HDR_LEN_LEGACY);
+	write_header(header, d->hdr_len, to->n, burst_asks(b, i) ? &b->header[i] : NULL);
 	chain_scatter(d, to->segment, 0, header, d->hdr_len);
 	for (k = 0; k < b->nb_segments[i]; k++) {
 		chain_scatter(d, to->segment, off, s[k].iov_base, (uint32_t)s[k].iov_len);
@@ -179,14 +184,13 @@ find_buffer(const struct device *d, const struct virtqueue *vq, bool packed, uin
 }
 
 /*
- * Copy frames of a run into buffers that are simple, from the first on as long as they are, and the
- * frames ask for nothing. Returns how many.
+ * Copy frames of a run into buffers that are simple, from the first on as long as they are. Some
+ * of them may ask for something if asks is set. Returns how many.
  */
 static __rte_always_inline uint16_t
-copy_simple(const struct device *d, struct virtqueue *vq, bool packed, struct burst *b,
+copy_simple(const struct device *d, struct virtqueue *vq, bool packed, bool asks, struct burst *b,
 	const struct run *run, uint16_t first, uint16_t available)
 {
-	const uint64_t key = run->key & ~KEY_UNFINISHED, mask = run->mask | KEY_UNFINISHED;
 	uint16_t end = RTE_MIN(available, (uint16_t)(RTE_MIN(b->limit, run->end) - first));
 	uint16_t found = 0, index = vq->last_avail_idx, k;
 	struct target t;
@@ -200,7 +204,7 @@ copy_simple(const struct device *d, struct virtqueue *vq, bool packed, struct bu
 			uint16_t f = (uint16_t)(first + found);
 
 			read_keys(b, (uint16_t)(f + 1));
-			if (f >= b->n || ((b->key[f] ^ key) & mask) != 0 ||
+			if (f >= b->n || ((b->key[f] ^ run->key) & run->mask) != 0 ||
 					!find_buffer(d, vq, packed, index, b, f, found, &t))
 				end = found;
 			else if (packed)
@@ -210,7 +214,8 @@ copy_simple(const struct device *d, struct virtqueue *vq, bool packed, struct bu
 			break;
 		if (k + 1 < found)
 			next = rest_of_buffer(t.at[k + 1], d->hdr_len + b->len[i + 1]);
-		write_header(t.at[k], d->hdr_len, 1);
+		write_header(t.at[k], d->hdr_len, 1,
+			asks && b->asks[i] != 0 ? &b->header[i] : NULL);
 		copy_frame(t.at[k] + d->hdr_len, b, i, next);
 		if (packed)
 			vring_put_used(vq, t.id[k], d->hdr_len + b->len[i], 1);
@@ -227,18 +232,33 @@ copy_simple(const struct device *d, struct virtqueue *vq, bool packed, struct bu
 	return k;
 }
 
+/* One function for each kind, each without a look at what the others need. */
 static __rte_noinline uint16_t
 copy_split(const struct device *d, struct virtqueue *vq, struct burst *b, const struct run *run,
 	uint16_t first, uint16_t available)
 {
-	return copy_simple(d, vq, false, b, run, first, available);
+	return copy_simple(d, vq, false, false, b, run, first, available);
+}
+
+static __rte_noinline uint16_t
+copy_split_asking(const struct device *d, struct virtqueue *vq, struct burst *b,
+	const struct run *run, uint16_t first, uint16_t available)
+{
+	return copy_simple(d, vq, false, true, b, run, first, available);
 }
 
 static __rte_noinline uint16_t
 copy_packed(const struct device *d, struct virtqueue *vq, struct burst *b, const struct run *run,
 	uint16_t first)
 {
-	return copy_simple(d, vq, true, b, run, first, UINT16_MAX);
+	return copy_simple(d, vq, true, false, b, run, first, UINT16_MAX);
+}
+
+static __rte_noinline uint16_t
+copy_packed_asking(const struct device *d, struct virtqueue *vq, struct burst *b,
+	const struct run *run, uint16_t first)
+{
+	return copy_simple(d, vq, true, true, b, run, first, UINT16_MAX);
 }
 
 /* Copy frames of a run into a virtqueue. Returns how many, and what the next one met. */
@@ -261,11 +281,14 @@ fill_vring(const struct device *d, struct virtqueue *vq, struct burst *b, const 
 		if (unlikely(d->logging)) {
 			gather(b, (uint16_t)(i + GATHER_AHEAD));
 		} else if (likely(!vq->packed)) {
-			n = copy_split(d, vq, b, run, i, available);
+			n = likely(!b->has_asks) ? copy_split(d, vq, b, run, i, available)
+				: copy_split_asking(d, vq, b, run, i, available);
 			available = (uint16_t)(available - n);
 			i = (uint16_t)(i + n);
 		} else {
-			i = (uint16_t)(i + copy_packed(d, vq, b, run, i));
+			n = likely(!b->has_asks) ? copy_packed(d, vq, b, run, i)
+				: copy_packed_asking(d, vq, b, run, i);
+			i = (uint16_t)(i + n);
 		}
 		if (likely(!in_run(b, i, run)))
 			break;
@@ -302,19 +325,65 @@ flow_hash(struct burst *b, uint16_t i)
 	return hash;
 }
 
+/*
+ * flow_hash() of the usual frame, without a look at what it might be instead: its headers are in
+ * one piece, and are Ethernet, IPv4 without options, and TCP or UDP.
+ */
+static inline uint32_t
+flow_hash_quick(struct burst *b, uint16_t i)
+{
+	const uint8_t *f = b->data[i];
+	const struct rte_ipv4_hdr *ip = (const void *)(f + RTE_ETHER_HDR_LEN);
+	uint32_t hash;
+
+	if (b->nb_segments[i] != 1 || b->len[i] < RTE_ETHER_HDR_LEN + sizeof(*ip) + 4 ||
+			((const struct rte_ether_hdr *)f)->ether_type !=
+				RTE_BE16(RTE_ETHER_TYPE_IPV4) ||
+			ip->version_ihl != RTE_IPV4_VHL_DEF ||
+			(ip->fragment_offset &
+				RTE_BE16(RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) ||
+			(ip->next_proto_id != IPPROTO_TCP && ip->next_proto_id != IPPROTO_UDP))
+		return flow_hash(b, i);
+	hash = rte_hash_crc(f, 2 * RTE_ETHER_ADDR_LEN, 0);
+	hash = rte_hash_crc(&ip->src_addr, 8, hash);
+	return rte_hash_crc(ip + 1, 4, hash);
+}
+
+/* The receive virtqueues of a device that flows are spread over. */
+struct spread {
+	uint16_t n;
+	uint16_t vring[QUEUE_PAIR_MAX];
+};
+
+static void
+spread_of(const struct device *d, struct spread *s)
+{
+	uint16_t pair;
+
+	s->n = 0;
+	FOREACH_PAIR(pair, d->rx)
+		s->vring[s->n++] = VRING_RX(pair);
+}
+
+/* The virtqueue of frame i. The upper bits of the hash decide, by a multiplication. */
+static inline uint16_t
+vring_of_flow(const struct spread *s, struct burst *b, uint16_t i)
+{
+	return s->vring[(uint64_t)flow_hash_quick(b, i) * s->n >> 32];
+}
+
 uint16_t
 deliver_vring(const struct device *d, struct burst *b, uint16_t i)
 {
 	uint64_t low = __atomic_load_n(&d->rx[0], __ATOMIC_RELAXED);
 	uint64_t high = __atomic_load_n(&d->rx[1], __ATOMIC_RELAXED);
-	uint16_t pairs[QUEUE_PAIR_MAX], n = 0, pair;
+	struct spread s;
 
 	_Static_assert(QUEUE_PAIR_WORDS == 2, "one more word to read");
 	if (likely(high == 0 && low != 0 && (low & (low - 1)) == 0))
 		return VRING_RX(__builtin_ctzll(low));
-	FOREACH_PAIR(pair, d->rx)
-		pairs[n++] = pair;
-	return n == 0 ? RINGS_MAX : VRING_RX(pairs[flow_hash(b, i) % n]);
+	spread_of(d, &s);
+	return s.n == 0 ? RINGS_MAX : vring_of_flow(&s, b, i);
 }
 
 bool
@@ -367,6 +436,22 @@ note_receiver(struct burst *b, struct device *d, struct virtqueue *vq, struct ba
 	b->receiver[b->nb_receivers++] = (struct receiver){ d, vq, batch };
 }
 
+/* What frames of a run ask for, all of them together. */
+static inline uint8_t
+run_asks(const struct burst *b, const struct run *run)
+{
+	uint8_t asks = 0;
+	uint16_t i;
+
+	if (likely(!b->has_asks))
+		return 0;
+	if (b->mbuf == NULL)
+		return key_asks(run->key);
+	for (i = run->first; i < b->n && i < run->end; i++)
+		asks |= b->asks[i];
+	return asks;
+}
+
 /* Copy a run into the virtqueue that it names. */
 static inline uint16_t
 deliver_to_vring(struct worker *w, struct guest *to, struct burst *b, const struct run *run,
@@ -396,21 +481,26 @@ deliver_by_flow(struct worker *w, struct guest *to, struct burst *b, const struc
 	enum vring_status *status)
 {
 	struct run part = *run;
+	uint16_t next = RINGS_MAX;
+	struct spread s;
 
+	*status = VRING_PAUSED; /* for a moment, as messages change it, or for longer */
+	spread_of(to->device, &s);
+	if (s.n == 0)
+		return 0;
 	*status = VRING_OK;
-	for (;;) {
-		gather(b, (uint16_t)(part.first + GATHER_AHEAD));
-		if (!in_run(b, part.first, run))
-			break;
-		part.vring = deliver_vring(to->device, b, part.first);
-		for (part.end = part.first; in_run(b, (uint16_t)(part.end + 1), run); part.end++) {
-			if (deliver_vring(to->device, b, (uint16_t)(part.end + 1)) != part.vring)
-				break;
-		}
-		part.end++;
+	if (in_run(b, part.first, run))
+		next = vring_of_flow(&s, b, part.first);
+	while (next != RINGS_MAX && *status == VRING_OK) {
+		part.vring = next;
+		part.end = part.first;
+		do {
+			part.end++;
+			gather(b, (uint16_t)(part.end + GATHER_AHEAD));
+			next = in_run(b, part.end, run) ? vring_of_flow(&s, b, part.end)
+							: RINGS_MAX;
+		} while (next == part.vring);
 		part.first = (uint16_t)(part.first + deliver_to_vring(w, to, b, &part, status));
-		if (*status != VRING_OK)
-			break;
 	}
 	return (uint16_t)(part.first - run->first);
 }
@@ -430,6 +520,9 @@ deliver(struct worker *w, struct guest *to, struct burst *b, const struct run *r
 		return 0;
 	*status = VRING_STOPPED;
 	if (unlikely(!d->running))
+		return 0;
+	*status = VRING_UNABLE;
+	if (unlikely(run_asks(b, run) & ~d->accepts))
 		return 0;
 	if (whole.vring == RINGS_MAX) {
 		if (unlikely(deliver_has_several(d)))

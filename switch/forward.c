@@ -120,6 +120,11 @@ run_to_uplink(struct worker *w, const struct guest *from, uint16_t vlan, struct 
 			w->counters.guest[from->id].tx_drop[TX_DROP_NO_MBUF]++;
 			continue;
 		}
+		if (unlikely(burst_asks(b, i) != 0) &&
+				offload_read_header(m, &b->header[i]) < 0) {
+			drop_from_guest(w, from->id, TX_DROP_OFFLOAD, m);
+			continue;
+		}
 		m->port = from->id;
 		send_to_uplink(w, vlan, m);
 	}
@@ -237,25 +242,44 @@ enum progress {
 	RUN_WAITS, /* what is left of it waits in the virtqueue, and so does all after it */
 };
 
-/* A frame that somebody has to finish becomes an mbuf. */
-static enum progress
-forward_unfinished(struct worker *w, struct guest *from, struct burst *b, uint16_t i)
+/*
+ * Whether frames have to be finished on their way: those that ask for what a receiver does not
+ * accept, or for what some receivers of a flood may not.
+ */
+static bool
+must_be_finished(uint64_t key, enum destination where, const struct guest *to)
 {
-	uint16_t owner = fdb_lookup(w->sw->guests->fdb, b->key[i] & ~KEY_UNFINISHED);
-	struct guest *to = guests_get(w->sw->guests, owner);
+	uint8_t asks = key_asks(key);
+
+	if (likely(asks == 0))
+		return false;
+	return where == TO_ALL || (where == TO_GUEST && (asks & ~guest_accepts(to)));
+}
+
+/*
+ * The first frame of a run becomes an mbuf, to be finished. Returns 1, or 0 if it is to wait. to is
+ * NULL for a flood.
+ */
+static uint16_t
+finish_first(struct worker *w, struct guest *from, struct guest *to, struct burst *b, uint16_t i)
+{
 	struct rte_mbuf *m;
 
-	if ((to != NULL && to != from && !output_has_room(w, to)) ||
-			(to == NULL && output_holds_floods(w)))
-		return RUN_WAITS;
+	if (to != NULL ? !output_has_room(w, to) : output_holds_floods(w))
+		return 0;
 	m = burst_copy(b, i, w->sw->pool, UINT32_MAX);
-	if (m == NULL)
+	if (m == NULL) {
 		w->counters.guest[from->id].tx_drop[TX_DROP_NO_MBUF]++;
-	else if (offload_read_header(m, &b->header[i]) < 0)
+		return 1;
+	}
+	m->port = from->id;
+	if (offload_read_header(m, &b->header[i]) < 0)
 		drop_from_guest(w, from->id, TX_DROP_OFFLOAD, m);
+	else if (to != NULL)
+		output_mbuf(w, to, m);
 	else
-		forward_mbuf(w, from, m);
-	return RUN_DONE;
+		flood_mbuf(w, from, m);
+	return 1;
 }
 
 /* The run of frame *i, which becomes the first frame that is not done with. */
@@ -265,15 +289,20 @@ forward_run(struct worker *w, struct guest *from, struct burst *b, uint16_t *i)
 	uint16_t vlan, owner = find_owner(w->sw->guests->fdb, b, *i), done;
 	struct run run = { .first = *i, .end = BURST_VIEWS, .key = b->key[*i], .mask = UINT64_MAX,
 		.sender = from->id, .vring = RINGS_MAX };
+	enum destination where;
 	struct guest *to;
 
-	if (unlikely(run.key & KEY_UNFINISHED)) {
-		if (forward_unfinished(w, from, b, *i) == RUN_WAITS)
-			return RUN_WAITS;
-		++*i;
+	if (unlikely(key_asks(run.key) == OFFLOAD_INVALID)) {
+		*i = (uint16_t)(*i + drop_run(w, from, b, &run, TX_DROP_OFFLOAD));
 		return RUN_DONE;
 	}
-	switch (decide(w, from, run.key, owner, &to, &vlan)) {
+	where = decide(w, from, run.key, owner, &to, &vlan);
+	if (unlikely(must_be_finished(run.key, where, to))) {
+		done = finish_first(w, from, to, b, *i);
+		*i = (uint16_t)(*i + done);
+		return done > 0 ? RUN_DONE : RUN_WAITS;
+	}
+	switch (where) {
 	case TO_GUEST:
 		done = output_run(w, to, b, &run);
 		break;

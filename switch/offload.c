@@ -19,6 +19,12 @@ byte_at(struct rte_mbuf *m, uint32_t off)
 	return rte_pktmbuf_mtod_offset(m, uint8_t *, off);
 }
 
+/* Most bytes of an IP header with what follows it up to TCP: mbuf->l3_len has nine bits. */
+#define L3_MAX 511
+
+/* Where TCP's header has its length, in words and the upper half of the byte (RFC 9293, 3.1). */
+#define TCP_DATA_OFFSET 12
+
 /* A checksum of zero means "none" to UDP, and stands as its equivalent (RFC 768). */
 static uint16_t
 complement(uint16_t sum, bool udp)
@@ -122,10 +128,12 @@ offload_accept(struct rte_mbuf *m)
 	if (l4_off + lens.l4_len > rte_pktmbuf_data_len(m))
 		return -EINVAL;
 	if (from & RTE_MBUF_F_RX_LRO) {
-		if (!(flags & RTE_MBUF_F_TX_IPV4) ||
-				(flags & RTE_MBUF_F_TX_L4_MASK) != RTE_MBUF_F_TX_TCP_CKSUM)
+		if ((flags & RTE_MBUF_F_TX_L4_MASK) != RTE_MBUF_F_TX_TCP_CKSUM ||
+				l4_off + lens.l4_len > OFFLOAD_HEADERS_MAX || lens.l3_len > L3_MAX)
 			return -EINVAL;
-		flags |= RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_IP_CKSUM;
+		flags |= RTE_MBUF_F_TX_TCP_SEG;
+		if (flags & RTE_MBUF_F_TX_IPV4)
+			flags |= RTE_MBUF_F_TX_IP_CKSUM;
 		m->hash.usr = 0; /* offload_segment() begins at the beginning */
 	}
 	m->ol_flags |= flags;
@@ -133,6 +141,56 @@ offload_accept(struct rte_mbuf *m)
 	m->l3_len = lens.l3_len;
 	m->l4_len = lens.l4_len;
 	return 0;
+}
+
+/* Whether the frame is one that can be segmented as its header asks for, TCP over this IP. */
+static bool
+is_segmentable(const struct virtio_net_hdr *asked, bool v6, const uint8_t *front, uint32_t have)
+{
+	struct rte_mbuf m = { .buf_addr = (void *)(uintptr_t)front, .nb_segs = 1, .pkt_len = have,
+		.data_len = (uint16_t)have };
+	struct rte_net_hdr_lens lens = { 0 };
+	uint32_t ptype = rte_net_get_ptype(&m, &lens, RTE_PTYPE_ALL_MASK);
+	uint32_t l4_off = (uint32_t)lens.l2_len + lens.l3_len;
+
+	return (v6 ? RTE_ETH_IS_IPV6_HDR(ptype) : RTE_ETH_IS_IPV4_HDR(ptype)) &&
+		(ptype & RTE_PTYPE_L4_MASK) == RTE_PTYPE_L4_TCP &&
+		lens.l4_len >= sizeof(struct rte_tcp_hdr) && lens.l3_len <= L3_MAX &&
+		l4_off + lens.l4_len <= have && asked->csum_start == l4_off &&
+		asked->csum_offset == field_offset(false);
+}
+
+uint8_t
+offload_check_header(const struct virtio_net_hdr *asked, uint8_t may_ask, const uint8_t *front,
+	uint32_t have, uint32_t len, struct virtio_net_hdr *header)
+{
+	uint8_t type = asked->gso_type & (uint8_t)~VIRTIO_NET_HDR_GSO_ECN, asks = OFFLOAD_CSUM;
+	struct virtio_net_hdr checked = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.csum_start = asked->csum_start, .csum_offset = asked->csum_offset };
+
+	if (!(asked->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
+		return asked->gso_type == VIRTIO_NET_HDR_GSO_NONE ? 0 : OFFLOAD_INVALID;
+	if ((uint32_t)asked->csum_start + asked->csum_offset + sizeof(uint16_t) > len)
+		return OFFLOAD_INVALID;
+	if (asked->gso_type != VIRTIO_NET_HDR_GSO_NONE) {
+		bool v6 = type == VIRTIO_NET_HDR_GSO_TCPV6;
+
+		if ((!v6 && type != VIRTIO_NET_HDR_GSO_TCPV4) ||
+				asked->gso_size < OFFLOAD_MSS_MIN ||
+				!is_segmentable(asked, v6, front, have))
+			return OFFLOAD_INVALID;
+		asks |= v6 ? OFFLOAD_TSO6 : OFFLOAD_TSO4;
+		if (asked->gso_type & VIRTIO_NET_HDR_GSO_ECN)
+			asks |= OFFLOAD_ECN;
+		checked.gso_type = asked->gso_type;
+		checked.gso_size = asked->gso_size;
+		checked.hdr_len = (uint16_t)(asked->csum_start +
+			(front[asked->csum_start + TCP_DATA_OFFSET] >> 4) * 4u);
+	}
+	if (asks & ~may_ask)
+		return OFFLOAD_INVALID;
+	*header = checked;
+	return asks;
 }
 
 int
@@ -160,22 +218,57 @@ offload_read_header(struct rte_mbuf *m, const struct virtio_net_hdr *header)
 	return offload_accept(m);
 }
 
+uint8_t
+offload_needs(const struct rte_mbuf *m)
+{
+	const struct rte_tcp_hdr *tcp = rte_pktmbuf_mtod_offset(m, const struct rte_tcp_hdr *,
+		m->l2_len + m->l3_len);
+	uint8_t needs = OFFLOAD_CSUM;
+
+	if (!(m->ol_flags & RTE_MBUF_F_TX_TCP_SEG))
+		return needs;
+	needs |= m->ol_flags & RTE_MBUF_F_TX_IPV6 ? OFFLOAD_TSO6 : OFFLOAD_TSO4;
+	return tcp->tcp_flags & RTE_TCP_CWR_FLAG ? needs | OFFLOAD_ECN : needs;
+}
+
+/*
+ * The sum of the pseudo-header of a frame's TCP or UDP, by the fixed header of IP: RFC 9293, 3.1
+ * and RFC 8200, 8.1.
+ */
+static uint16_t
+pseudo_sum(const struct rte_mbuf *m)
+{
+	const void *ip = rte_pktmbuf_mtod_offset(m, const void *, m->l2_len);
+
+	return m->ol_flags & RTE_MBUF_F_TX_IPV4 ? rte_ipv4_phdr_cksum(ip, 0)
+						: rte_ipv6_phdr_cksum(ip, 0);
+}
+
 void
 offload_write_header(struct rte_mbuf *m, struct virtio_net_hdr *header)
 {
 	bool udp = (m->ol_flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_UDP_CKSUM;
 	struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(m, struct rte_ipv4_hdr *, m->l2_len);
+	uint32_t l4_off = (uint32_t)(m->l2_len + m->l3_len);
 
 	*header = (struct virtio_net_hdr){ .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
 		.csum_start = (uint16_t)(m->l2_len + m->l3_len),
 		.csum_offset = (uint16_t)field_offset(udp) };
 	if (m->ol_flags & RTE_MBUF_F_TX_TCP_SEG) {
-		header->gso_type = VIRTIO_NET_HDR_GSO_TCPV4;
+		header->gso_type = m->ol_flags & RTE_MBUF_F_TX_IPV6 ? VIRTIO_NET_HDR_GSO_TCPV6
+								    : VIRTIO_NET_HDR_GSO_TCPV4;
+		if (offload_needs(m) & OFFLOAD_ECN)
+			header->gso_type |= VIRTIO_NET_HDR_GSO_ECN;
 		header->gso_size = m->tso_segsz;
 		header->hdr_len = (uint16_t)(m->l2_len + m->l3_len + m->l4_len);
 	}
-	/* The pseudo-header: some senders leave something else in the field. */
-	rte_net_intel_cksum_prepare(m);
+	/*
+	 * The pseudo-header: some senders leave something else in the field. After extension
+	 * headers they alone know it.
+	 */
+	if (!offload_has_extensions(m))
+		*rte_pktmbuf_mtod_offset(m, unaligned_uint16_t *, l4_off + field_offset(udp)) =
+			pseudo_sum(m);
 	if (m->ol_flags & RTE_MBUF_F_TX_IP_CKSUM) {
 		ip->hdr_checksum = 0;
 		ip->hdr_checksum = rte_ipv4_cksum(ip);
@@ -188,16 +281,13 @@ offload_finish_checksum(struct rte_mbuf *m)
 	uint32_t l4_off = (uint32_t)(m->l2_len + m->l3_len), sum;
 	bool udp = (m->ol_flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_UDP_CKSUM;
 	size_t field_off = l4_off + field_offset(udp);
-	const void *ip = rte_pktmbuf_mtod_offset(m, const void *, m->l2_len);
 	unaligned_uint16_t *field = rte_pktmbuf_mtod_offset(m, unaligned_uint16_t *, field_off);
 
 	if (field_off + sizeof(*field) > rte_pktmbuf_data_len(m))
 		return -EINVAL;
 	/* The pseudo-header is summed up again: some senders leave something else in the field. */
 	*field = 0;
-	sum = checksum_sum(m, l4_off, UINT32_MAX);
-	sum += m->ol_flags & RTE_MBUF_F_TX_IPV4 ? rte_ipv4_phdr_cksum(ip, 0)
-						: rte_ipv6_phdr_cksum(ip, 0);
+	sum = checksum_sum(m, l4_off, UINT32_MAX) + pseudo_sum(m);
 	*field = complement(checksum_fold(sum), udp);
 	m->ol_flags &= ~(OFFLOAD_FLAGS | RTE_MBUF_F_TX_IP_CKSUM);
 	return 0;
@@ -259,20 +349,41 @@ copy_segment(const struct rte_mbuf *m, uint32_t headers, struct cursor *c, uint3
 	}
 }
 
-/* Make the headers of a copy those of the segment that begins at this offset of the payload. */
+/* The segment that begins at this offset of the payload: its header of IPv4. */
 static void
-edit_headers(const struct rte_mbuf *m, struct rte_mbuf *segment, uint32_t off, bool last)
+edit_ipv4(const struct rte_mbuf *m, struct rte_mbuf *segment, uint32_t off)
 {
 	struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(segment, struct rte_ipv4_hdr *,
 		m->l2_len);
-	struct rte_tcp_hdr *tcp = rte_pktmbuf_mtod_offset(segment, struct rte_tcp_hdr *,
-		m->l2_len + m->l3_len);
 
 	ip->total_length = rte_cpu_to_be_16((uint16_t)(rte_pktmbuf_pkt_len(segment) - m->l2_len));
 	ip->packet_id = rte_cpu_to_be_16(
 		(uint16_t)(rte_be_to_cpu_16(ip->packet_id) + off / m->tso_segsz));
 	ip->hdr_checksum = 0;
 	ip->hdr_checksum = rte_ipv4_cksum(ip);
+}
+
+static void
+edit_ipv6(const struct rte_mbuf *m, struct rte_mbuf *segment)
+{
+	struct rte_ipv6_hdr *ip = rte_pktmbuf_mtod_offset(segment, struct rte_ipv6_hdr *,
+		m->l2_len);
+
+	ip->payload_len = rte_cpu_to_be_16(
+		(uint16_t)(rte_pktmbuf_pkt_len(segment) - m->l2_len - sizeof(*ip)));
+}
+
+/* Make the headers of a copy those of the segment that begins at this offset of the payload. */
+static void
+edit_headers(const struct rte_mbuf *m, struct rte_mbuf *segment, uint32_t off, bool last)
+{
+	struct rte_tcp_hdr *tcp = rte_pktmbuf_mtod_offset(segment, struct rte_tcp_hdr *,
+		m->l2_len + m->l3_len);
+
+	if (m->ol_flags & RTE_MBUF_F_TX_IPV4)
+		edit_ipv4(m, segment, off);
+	else
+		edit_ipv6(m, segment);
 	tcp->sent_seq = rte_cpu_to_be_32(rte_be_to_cpu_32(tcp->sent_seq) + off);
 	if (off > 0) /* RFC 3168, 6.1.2: once for a reduced window */
 		tcp->tcp_flags &= (uint8_t)~RTE_TCP_CWR_FLAG;
@@ -283,7 +394,30 @@ edit_headers(const struct rte_mbuf *m, struct rte_mbuf *segment, uint32_t off, b
 	segment->l2_len = m->l2_len;
 	segment->l3_len = m->l3_len;
 	segment->ol_flags = m->ol_flags & (RTE_MBUF_F_TX_VLAN | RTE_MBUF_F_TX_IPV4 |
-		RTE_MBUF_F_TX_TCP_CKSUM);
+		RTE_MBUF_F_TX_IPV6 | RTE_MBUF_F_TX_TCP_CKSUM);
+}
+
+/*
+ * The checksum of a segment. After extension headers the field of the whole frame, which holds the
+ * sum of the pseudo-header, tells all of that but the length.
+ */
+static int
+finish_segment(const struct rte_mbuf *m, struct rte_mbuf *segment)
+{
+	uint32_t l4_off = (uint32_t)(m->l2_len + m->l3_len), sum;
+	unaligned_uint16_t *field;
+
+	if (!offload_has_extensions(m))
+		return offload_finish_checksum(segment);
+	field = rte_pktmbuf_mtod_offset(segment, unaligned_uint16_t *,
+		l4_off + field_offset(false));
+	/* One's complement: to subtract is to add what is inverted (RFC 1624, 3). */
+	sum = checksum_sum(segment, l4_off, UINT32_MAX);
+	sum += rte_cpu_to_be_16((uint16_t)(rte_pktmbuf_pkt_len(segment) - l4_off));
+	sum += (uint16_t)~rte_cpu_to_be_16((uint16_t)(rte_pktmbuf_pkt_len(m) - l4_off));
+	*field = complement(checksum_fold(sum), false);
+	segment->ol_flags &= ~OFFLOAD_FLAGS;
+	return 0;
 }
 
 static uint32_t
@@ -313,7 +447,7 @@ offload_segment(const struct rte_mbuf *m, struct rte_mempool *pool, struct rte_m
 		if (out[n] == NULL)
 			break;
 		edit_headers(m, out[n], off, off + len == payload);
-		if (offload_finish_checksum(out[n++]) < 0) {
+		if (finish_segment(m, out[n++]) < 0) {
 			rte_pktmbuf_free_bulk(out, n);
 			return -EINVAL;
 		}

@@ -6,14 +6,15 @@
  * @file
  * Frames that a guest left unfinished: partial checksums and unsegmented TCP.
  *
- * A guest that negotiated VIRTIO_NET_F_CSUM may send frames whose TCP or UDP checksum is yet to be
- * filled in, and with HOST_TSO4 TCP frames of up to 64 KiB. Their virtio-net headers say so.
- * offload_read_header() turns that into the transmit flags that NICs understand, and
- * offload_write_header() turns those into the header that a guest understands. Where the frame goes
- * decides who finishes it: a NIC or a guest that said it can, or else this program, in software. A
- * frame that nobody finishes is one that the receiver throws away: ping would work, and TCP stall.
- * A checksum after extension headers of IPv6 or options of IPv4 is finished at once, wherever the
- * frame goes: NICs' drivers know the fixed header alone.
+ * A guest that negotiated VIRTIO_NET_F_CSUM may send frames whose checksum is yet to be filled in,
+ * and with HOST_TSO4 and HOST_TSO6 TCP frames of up to 64 KiB. Their virtio-net headers say so.
+ * offload_check_header() makes of that a header that can be passed on to a guest that said it can
+ * finish the frame, which is then copied as any other. For all else the frame becomes an mbuf:
+ * offload_read_header() turns the header into the transmit flags that NICs understand, and
+ * offload_write_header() turns those into a header again. What neither guest nor NIC can do is done
+ * by this program, in software. A frame that nobody finishes is one that the receiver throws away:
+ * ping would work, and TCP stall. In an mbuf, a checksum after extension headers of IPv6 or options
+ * of IPv4 is finished at once, wherever the frame goes: NICs' drivers know the fixed header alone.
  *
  * Worker functions.
  */
@@ -21,6 +22,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <rte_ip.h>
 #include <rte_mbuf.h>
 
 #include "main.h"
@@ -41,8 +43,14 @@ _Static_assert((RTE_MBUF_F_RX_L4_CKSUM_MASK & RTE_MBUF_F_RX_L4_CKSUM_NONE) ==
  */
 #define OFFLOAD_MSS_MIN 8
 
-/** Most bytes of headers in a frame that is segmented: Ethernet with two tags, IPv4, TCP. */
-#define OFFLOAD_HEADERS_MAX (14 + 2 * 4 + 60 + 60)
+/**
+ * Most bytes of headers in a frame that is segmented: Ethernet with two tags, IPv6 with extension
+ * headers (mbuf->l3_len has nine bits), TCP.
+ */
+#define OFFLOAD_HEADERS_MAX (14 + 2 * 4 + 511 + 60)
+
+/** Instead of OFFLOAD_* bits: a header asks for what is not possible, or not allowed. */
+#define OFFLOAD_INVALID (OFFLOAD_TSO4 | OFFLOAD_TSO6)
 
 /**
  * Most mbufs that BURST_MAX segments of a frame of 64 KiB are in: one for each, and one for each
@@ -60,11 +68,26 @@ _Static_assert((RTE_MBUF_F_RX_L4_CKSUM_MASK & RTE_MBUF_F_RX_L4_CKSUM_NONE) ==
 int offload_accept(struct rte_mbuf *m);
 
 /**
+ * Check what a guest asks for with a frame, and write that anew: nothing else of the guest's header
+ * is for others.
+ *
+ * @param asked the virtio-net header, in memory that the guest cannot change
+ * @param may_ask OFFLOAD_* that it may ask for
+ * @param front the beginning of the frame, for segmentation; else unused
+ * @param have bytes there, OFFLOAD_HEADERS_MAX or all of a shorter frame
+ * @param len bytes of the frame
+ * @param[out] header what a guest may get that accepts this; untouched if it asks for nothing
+ * @return OFFLOAD_* that it asks for, 0, or OFFLOAD_INVALID: drop the frame
+ */
+uint8_t offload_check_header(const struct virtio_net_hdr *asked, uint8_t may_ask,
+	const uint8_t *front, uint32_t have, uint32_t len, struct virtio_net_hdr *header);
+
+/**
  * Read what a guest asks for. A checksum of a protocol that is neither TCP nor UDP is finished at
  * once, by the rule of the header (VIRTIO 1.1, 5.1.6.2).
  *
  * @param m the frame, without flags
- * @param header its virtio-net header
+ * @param header its virtio-net header, checked
  * @return 0, or -EINVAL when it cannot be finished: drop it
  */
 int offload_read_header(struct rte_mbuf *m, const struct virtio_net_hdr *header);
@@ -78,19 +101,27 @@ int offload_read_header(struct rte_mbuf *m, const struct virtio_net_hdr *header)
  */
 void offload_write_header(struct rte_mbuf *m, struct virtio_net_hdr *header);
 
+/** What is left to do of a frame with OFFLOAD_FLAGS, OFFLOAD_*. */
+uint8_t offload_needs(const struct rte_mbuf *m);
+
 /**
  * Is it too much for a destination?
  *
  * @param m the frame
- * @param csum the destination fills in checksums
- * @param tso4 the destination segments TCP over IPv4
+ * @param accepts OFFLOAD_* that the destination does
  */
 static inline bool
-offload_exceeds(const struct rte_mbuf *m, bool csum, bool tso4)
+offload_exceeds(const struct rte_mbuf *m, uint8_t accepts)
 {
-	if ((m->ol_flags & OFFLOAD_FLAGS) == 0)
-		return false;
-	return (m->ol_flags & RTE_MBUF_F_TX_TCP_SEG) ? !tso4 : !csum;
+	return (m->ol_flags & OFFLOAD_FLAGS) != 0 && (offload_needs(m) & ~accepts) != 0;
+}
+
+/** Whether a frame is to be segmented after extension headers, which NICs' drivers do not know. */
+static inline bool
+offload_has_extensions(const struct rte_mbuf *m)
+{
+	return (m->ol_flags & RTE_MBUF_F_TX_TCP_SEG) && (m->ol_flags & RTE_MBUF_F_TX_IPV6) &&
+		m->l3_len != sizeof(struct rte_ipv6_hdr);
 }
 
 /**

@@ -26,6 +26,7 @@ static const struct {
 	[VRING_TOO_LONG] = { RX_DROP_TOO_LONG, TX_DROP_GUEST_TOO_LONG },
 	[VRING_STOPPED] = { RX_DROP_GUEST_STOPPED, TX_DROP_GUEST_STOPPED },
 	[VRING_DISABLED] = { RX_DROP_DISABLED, TX_DROP_GUEST_DISABLED },
+	[VRING_UNABLE] = { RX_DROP_OFFLOAD, TX_DROP_OFFLOAD },
 };
 
 /* Count what became of a frame for its sender, unless that is the uplink or a flood. */
@@ -79,6 +80,14 @@ drop_from_guest(struct worker *w, uint16_t id, enum tx_drop why, struct rte_mbuf
 	rte_pktmbuf_free(m);
 }
 
+static void
+drop_mbuf(struct worker *w, const struct guest *to, struct rte_mbuf *m, enum rx_drop rx,
+	enum tx_drop tx)
+{
+	count_dropped(w, to, m->port, rx, tx);
+	rte_pktmbuf_free(m);
+}
+
 /* Whether frames are to wait for a guest that did not take them for this reason. */
 static bool
 may_wait(struct worker *w, const struct guest *to, enum vring_status status)
@@ -90,7 +99,7 @@ may_wait(struct worker *w, const struct guest *to, enum vring_status status)
 	if (status == VRING_PAUSED)
 		return retry_paused(retry, w->rounds,
 			__atomic_load_n(&to->device->changes, __ATOMIC_RELAXED), w->pause_timeout);
-	return false;
+	return status == VRING_UNABLE; /* the next time somebody finishes them for it */
 }
 
 /* Whether what stopped one frame stops those after it in the run likewise. */
@@ -194,6 +203,11 @@ defer(struct worker *w, struct guest *to, struct burst *b, const struct run *run
 			return;
 		}
 		m->port = run->sender;
+		if (unlikely(burst_asks(b, i) != 0) &&
+				offload_read_header(m, &b->header[i]) < 0) {
+			drop_mbuf(w, to, m, RX_DROP_OFFLOAD, TX_DROP_OFFLOAD);
+			return;
+		}
 	}
 	output_mbuf(w, to, m);
 }
@@ -232,7 +246,7 @@ send_mbufs(struct worker *w, struct guest *to, struct rte_mbuf **frames, uint16_
 	for (i = 0; i < n; i++) {
 		if (!(frames[i]->ol_flags & OFFLOAD_FLAGS))
 			continue;
-		burst_note_unfinished(&b, i);
+		burst_note_asks(&b, i, offload_needs(frames[i]));
 		offload_write_header(frames[i], &b.header[i]);
 	}
 	done = send_run(w, to, &b, &run);
@@ -285,14 +299,6 @@ send_finished(struct worker *w, struct guest *to, struct rte_mbuf **frames, uint
 	done = send_mbufs(w, to, frames, n, RINGS_MAX);
 	memmove(frames, frames + done, (size_t)(n - done) * sizeof(frames[0]));
 	return (uint16_t)(n - done);
-}
-
-static void
-drop_mbuf(struct worker *w, const struct guest *to, struct rte_mbuf *m, enum rx_drop rx,
-	enum tx_drop tx)
-{
-	count_dropped(w, to, m->port, rx, tx);
-	rte_pktmbuf_free(m);
 }
 
 static void
@@ -351,7 +357,7 @@ send_segments(struct worker *w, struct guest *to, struct rte_mbuf *m, uint16_t *
 static void
 finish_checksums(struct worker *w, struct batch *batch)
 {
-	const struct device *d = batch->guest->device;
+	uint8_t accepts = guest_accepts(batch->guest);
 	uint16_t i, n = 0;
 	int ret;
 
@@ -359,7 +365,7 @@ finish_checksums(struct worker *w, struct batch *batch)
 		struct rte_mbuf *m = batch->frame[i];
 
 		if (!(m->ol_flags & RTE_MBUF_F_TX_TCP_SEG) &&
-				offload_exceeds(m, d->csum, d->tso4)) {
+				offload_exceeds(m, accepts)) {
 			ret = offload_finish_checksum(m);
 			if (ret < 0) {
 				drop_unfinished(w, batch->guest, m, ret);
@@ -375,11 +381,11 @@ finish_checksums(struct worker *w, struct batch *batch)
 static uint16_t
 count_finished(const struct batch *batch, uint16_t i)
 {
-	const struct device *d = batch->guest->device;
+	uint8_t accepts = guest_accepts(batch->guest);
 	uint16_t n = 0;
 
 	while (n < BURST_VIEWS && i + n < batch->n &&
-			!offload_exceeds(batch->frame[i + n], d->csum, d->tso4))
+			!offload_exceeds(batch->frame[i + n], accepts))
 		n++;
 	return n;
 }

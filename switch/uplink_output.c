@@ -261,13 +261,17 @@ output_flush_uplink(struct worker *w)
 {
 	struct batch *b = &w->to_uplink;
 	uint64_t can = w->sw->uplink->tx_offloads;
-	bool csum = (can & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) && (can & RTE_ETH_TX_OFFLOAD_UDP_CKSUM);
-	bool tso4 = csum && (can & RTE_ETH_TX_OFFLOAD_TCP_TSO);
 	uint16_t i, from = 0;
+	uint8_t offloads = 0;
 
+	if ((can & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) && (can & RTE_ETH_TX_OFFLOAD_UDP_CKSUM))
+		offloads = OFFLOAD_CSUM;
+	if (offloads != 0 && (can & RTE_ETH_TX_OFFLOAD_TCP_TSO))
+		offloads |= OFFLOAD_TSO4 | OFFLOAD_TSO6 | OFFLOAD_ECN;
 	fit_uplink(w, b);
 	for (i = 0; i < b->n && w->sw->cfg->tx_csum; i++) {
-		if (likely(!offload_exceeds(b->frame[i], csum, tso4)))
+		if (likely(!offload_exceeds(b->frame[i], offloads) &&
+				!offload_has_extensions(b->frame[i])))
 			continue;
 		transmit_finished(w, &b->frame[from], (uint16_t)(i - from));
 		transmit_unfinished(w, b->frame[i]);

@@ -35,6 +35,7 @@ enum vring_status {
 	VRING_BROKEN,	/**< the driver breaks the rules of virtio */
 	VRING_PAUSED,	/**< a message is changing the device, or no virtqueue of it is enabled */
 	VRING_STOPPED,	/**< the device does not run */
+	VRING_UNABLE,	/**< since it was last changed it does not accept what the frame asks for */
 	VRING_DISABLED, /**< the device is disabled */
 };
 

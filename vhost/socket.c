@@ -363,23 +363,21 @@ static const struct rte_vhost_device_ops device_ops = {
 };
 
 /*
- * What librte_vhost can do, less what was not asked for. UDP fragmentation and TCP segmentation
- * over IPv6 are never offered: the switch cannot finish them for a destination that does not know
- * them, and a guest that is not offered them does them itself.
+ * What librte_vhost can do, less what was not asked for. UDP fragmentation is never offered: the
+ * switch cannot finish it for a destination that does not know it, and a guest that is not offered
+ * it does it itself.
  */
 static int
 offer_features(const char *path, const struct config *cfg)
 {
-	uint64_t not_offered = RTE_BIT64(VIRTIO_NET_F_HOST_UFO) |
-		RTE_BIT64(VIRTIO_NET_F_GUEST_UFO) |
-		RTE_BIT64(VIRTIO_NET_F_HOST_TSO6) | RTE_BIT64(VIRTIO_NET_F_GUEST_TSO6) |
-		RTE_BIT64(VIRTIO_NET_F_HOST_ECN) | RTE_BIT64(VIRTIO_NET_F_GUEST_ECN);
-	uint64_t off = not_offered;
+	uint64_t off = RTE_BIT64(VIRTIO_NET_F_HOST_UFO) | RTE_BIT64(VIRTIO_NET_F_GUEST_UFO);
 
 	if (!cfg->mergeable)
 		off |= RTE_BIT64(VIRTIO_NET_F_MRG_RXBUF);
 	if (!cfg->tso)
-		off |= RTE_BIT64(VIRTIO_NET_F_HOST_TSO4) | RTE_BIT64(VIRTIO_NET_F_GUEST_TSO4);
+		off |= RTE_BIT64(VIRTIO_NET_F_HOST_TSO4) | RTE_BIT64(VIRTIO_NET_F_GUEST_TSO4) |
+			RTE_BIT64(VIRTIO_NET_F_HOST_TSO6) | RTE_BIT64(VIRTIO_NET_F_GUEST_TSO6) |
+			RTE_BIT64(VIRTIO_NET_F_HOST_ECN) | RTE_BIT64(VIRTIO_NET_F_GUEST_ECN);
 	if (!cfg->tx_csum)
 		off |= RTE_BIT64(VIRTIO_NET_F_CSUM) | RTE_BIT64(VIRTIO_NET_F_GUEST_CSUM);
 	return rte_vhost_driver_disable_features(path, off);

@@ -154,6 +154,18 @@ refresh_running(struct device *d)
 	}
 }
 
+/* Features of one direction as OFFLOAD_* bits: none of the others without checksums (5.1.3.1). */
+static uint8_t
+offloads(uint64_t features, unsigned int csum, unsigned int tso4, unsigned int tso6,
+	unsigned int ecn)
+{
+	unsigned int bits = HAS(features, csum) * OFFLOAD_CSUM +
+		HAS(features, tso4) * OFFLOAD_TSO4 + HAS(features, tso6) * OFFLOAD_TSO6 +
+		HAS(features, ecn) * OFFLOAD_ECN;
+
+	return (uint8_t)(bits & OFFLOAD_CSUM ? bits : 0);
+}
+
 static void
 refresh_device(struct device *d)
 {
@@ -164,9 +176,10 @@ refresh_device(struct device *d)
 	d->packed = HAS(d->features, VIRTIO_F_RING_PACKED);
 	d->event_idx = HAS(d->features, VIRTIO_RING_F_EVENT_IDX);
 	d->mergeable = HAS(d->features, VIRTIO_NET_F_MRG_RXBUF);
-	d->host_offloads = d->features & VIRTIO_NET_HOST_OFFLOADS;
-	d->csum = HAS(d->features, VIRTIO_NET_F_GUEST_CSUM);
-	d->tso4 = HAS(d->features, VIRTIO_NET_F_GUEST_TSO4);
+	d->may_ask = offloads(d->features, VIRTIO_NET_F_CSUM, VIRTIO_NET_F_HOST_TSO4,
+		VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_HOST_ECN);
+	d->accepts = offloads(d->features, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4,
+		VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_GUEST_ECN);
 	d->logging = HAS(d->features, VHOST_F_LOG_ALL);
 	d->hdr_len = d->mergeable || HAS(d->features, VIRTIO_F_VERSION_1) ?
 		VIRTIO_NET_HDR_LEN : VIRTIO_NET_HDR_LEN_LEGACY;

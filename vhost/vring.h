@@ -106,9 +106,8 @@ struct device {
 	bool packed;
 	bool event_idx;
 	bool mergeable;	    /**< a frame may be spread over several buffers */
-	bool host_offloads; /**< the header of a frame that the guest sends may ask for something */
-	bool csum;	    /**< the guest accepts partial checksums */
-	bool tso4;	    /**< the guest accepts unsegmented TCP over IPv4 */
+	uint8_t may_ask;    /**< OFFLOAD_*: what the header of a frame of the guest may ask for */
+	uint8_t accepts;    /**< OFFLOAD_*: what frames to it may leave to the guest */
 	bool logging;	    /**< writes to the guest's memory must be logged: it migrates */
 	uint8_t hdr_len;    /**< bytes of the virtio-net header */
 	uint8_t nb_regions;
