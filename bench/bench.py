@@ -143,7 +143,8 @@ class Switch(harness.Place):
             g = Guest(path, mac, huge=True, timeout=20, features=kind.features, pairs=kind.pairs,
                       buf_len=kind.buf_len, rx_buffers=0 if talks else None)
             self.connected.append(g)
-            assert not kind.features & ~g.features, f"{self.name} does not offer all of this"
+            missing = kind.features & ~g.features
+            assert not missing, f"{self.name} does not offer features {missing:#x}"
             if talks:
                 print("guest", f"/proc/{os.getpid()}/fd/{g.memfd}", g.length, g.size, kind.buf_len,
                       mac, file=proc.stdin)

@@ -50,6 +50,7 @@
 
 #include <rte_ether.h>
 #include <rte_ip.h>
+#include <rte_mbuf_core.h>
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
@@ -444,6 +445,27 @@ find_sent(struct endpoint *g, const struct endpoint *from, const uint8_t *f)
 	return frame_at(from, &from->tx[stamp.pair], stamp.index);
 }
 
+/*
+ * Whether the beginning of a frame is as it was sent. In unsegmented TCP Linux and VIRTIO leave the
+ * sum of the whole pseudo-header for a checksum; librte_vhost makes that one without the length,
+ * which is what NICs want (rte_net_intel_cksum_prepare()), and that is right as well.
+ */
+static bool
+is_same(const uint8_t *f, const uint8_t *sent, uint32_t len)
+{
+	const uint32_t field = L4_OFF + offsetof(struct rte_tcp_hdr, cksum);
+	const struct rte_ipv4_hdr *ip = (const void *)(sent + RTE_ETHER_HDR_LEN);
+	uint16_t sum;
+
+	if (!kind->asks_tso || len < TSO_HEADERS)
+		return memcmp(f, sent, len) == 0;
+	memcpy(&sum, f + field, sizeof(sum));
+	return memcmp(f, sent, field) == 0 &&
+		memcmp(f + field + 2, sent + field + 2, len - field - 2) == 0 &&
+		(memcmp(&sum, sent + field, sizeof(sum)) == 0 ||
+			sum == rte_ipv4_phdr_cksum(ip, RTE_MBUF_F_TX_TCP_SEG));
+}
+
 /* Whether what is in some buffers, the first in the first, is a frame as it was sent. */
 static bool
 is_right(struct endpoint *g, const struct endpoint *from, const struct ring *r,
@@ -461,17 +483,16 @@ is_right(struct endpoint *g, const struct endpoint *from, const struct ring *r,
 	if (sent == NULL || (parts > 1 && header->num_buffers != parts) ||
 			memcmp(at, sent - HEADER_LEN, ASKS_LEN) != 0)
 		return false;
-	for (k = 0; k < parts; k++) {
-		uint32_t skip = k == 0 ? HEADER_LEN : 0;
-
-		at = r->buffers + (size_t)e[k].id * g->stride;
-		if (e[k].len > left || e[k].len > g->stride ||
-				memcmp(at + skip, sent, e[k].len - skip) != 0)
+	if (e[0].len > RTE_MIN(left, g->stride) || !is_same(at + HEADER_LEN, sent, e[0].len - HEADER_LEN))
+		return false;
+	for (k = 1; k < parts; k++) {
+		sent += e[k - 1].len - (k == 1 ? HEADER_LEN : 0);
+		left -= e[k - 1].len;
+		if (e[k].len > RTE_MIN(left, g->stride) || memcmp(r->buffers + (size_t)e[k].id * g->stride, sent,
+				e[k].len) != 0)
 			return false;
-		sent += e[k].len - skip;
-		left -= e[k].len;
 	}
-	return left == 0;
+	return left == e[parts - 1].len;
 }
 
 /*
