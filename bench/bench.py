@@ -26,6 +26,7 @@ import argparse
 import os
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -127,6 +128,10 @@ class Switch(harness.Place):
         assert line, f"the guests did not start\n{self.log()}"
         return proc
 
+    def dial(self, path):
+        """The connection of a guest, None if it is to connect to the path."""
+        return None
+
     def talking(self, guests):
         """How many of the guests send."""
         return guests
@@ -141,7 +146,7 @@ class Switch(harness.Place):
             mac = f"02:00:00:00:00:{i:02x}"
             talks = i < self.talking(guests)
             g = Guest(path, mac, huge=True, timeout=20, features=kind.features, pairs=kind.pairs,
-                      buf_len=kind.buf_len, rx_buffers=0 if talks else None)
+                      buf_len=kind.buf_len, rx_buffers=0 if talks else None, sock=self.dial(path))
             self.connected.append(g)
             missing = kind.features & ~g.features
             assert not missing, f"{self.name} does not offer features {missing:#x}"
@@ -252,7 +257,32 @@ class Testpmd(Switch):
 
 
 class OpenVSwitch(Switch):
+    """Ports that connect to their guests, where offloads matter: others have none of TCP."""
+
     name = "Open vSwitch"
+
+    def __init__(self, *args):
+        self.listeners = {}
+        super().__init__(*args)
+
+    def dial(self, path):
+        return self.listeners[path].accept()[0] if path in self.listeners else None
+
+    def port(self, name):
+        """How to add a port for a guest."""
+        path = os.path.join(self.dir, name)
+        if not self.offloads():
+            return ["type=dpdkvhostuser"]
+        self.listeners[path] = listener = socket.socket(socket.AF_UNIX)
+        listener.settimeout(20)
+        listener.bind(path)
+        listener.listen()
+        return ["type=dpdkvhostuserclient", f"options:vhost-server-path={path}"]
+
+    def close(self):
+        for listener in self.listeners.values():
+            listener.close()
+        super().close()
 
     def start(self, guests):
         run = self.dir
@@ -279,7 +309,7 @@ class OpenVSwitch(Switch):
         for i in range(guests):
             tag = [f"tag={1000 + i}"] if self.wire else []
             call(*vsctl, "add-port", "br0", f"s{i}", *tag, "--", "set", "Interface", f"s{i}",
-                 "type=dpdkvhostuser")
+                 *self.port(f"s{i}"))
         if self.wire:
             call(*vsctl, "add-port", "br0", "wire", "--", "set", "Interface", "wire",
                  "type=dpdkvhostuser")
