@@ -54,7 +54,7 @@
 #define TURNS_MAX 1000000
 #define PARTS_MAX 64
 #define FLOW_RUN 8
-#define TABLE_ROOM (20 * sizeof(struct vring_desc))
+#define TABLE_ROOM (20 * sizeof(struct vring_desc)) /* at the end of a frame's buffers */
 #define LOST_NS 200000000
 
 /* Turns before the first flood, in which each guest sends and becomes known. */
@@ -228,7 +228,7 @@ static uint16_t
 describe(struct endpoint *g, struct ring *r, unsigned int i)
 {
 	uint64_t at = (uint64_t)(frame_at(g, r, i) - HEADER_LEN - g->memory);
-	uint64_t table = (at + HEADER_LEN + frame_len + 15) / 16 * 16;
+	uint64_t table = at + (uint64_t)parts_of(g) * g->stride - TABLE_ROOM;
 	unsigned int n;
 
 	switch (kind->layout) {
@@ -370,8 +370,8 @@ is_right(struct endpoint *g, const struct endpoint *from, const struct ring *r,
 	for (k = 1; k < parts; k++) {
 		sent += e[k - 1].len - (k == 1 ? HEADER_LEN : 0);
 		left -= e[k - 1].len;
-		if (e[k].len > RTE_MIN(left, g->stride) || memcmp(r->buffers + (size_t)e[k].id * g->stride, sent,
-				e[k].len) != 0)
+		at = r->buffers + (size_t)e[k].id * g->stride;
+		if (e[k].len > RTE_MIN(left, g->stride) || memcmp(at, sent, e[k].len) != 0)
 			return false;
 	}
 	return left == e[parts - 1].len;
