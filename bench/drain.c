@@ -56,6 +56,7 @@
 #define FLOW_RUN 8
 #define TABLE_ROOM (20 * sizeof(struct vring_desc)) /* at the end of a frame's buffers */
 #define LOST_NS 200000000
+#define STUCK_NS 2000000000
 
 /* Turns before the first flood, in which each guest sends and becomes known. */
 #define INTRODUCTIONS 3
@@ -285,16 +286,12 @@ write_frames(struct endpoint *g, const struct endpoint *to)
 	}
 }
 
-/* Whether a guest has received so many buffers, and has all back that it has sent. */
+/* Whether a guest has all back that it has sent. */
 static bool
-is_done(const struct endpoint *g, unsigned int wanted)
+is_sent(const struct endpoint *g)
 {
-	unsigned int n = 0, pair;
+	unsigned int pair;
 
-	for (pair = 0; pair < pairs_of(g) && wanted > 0; pair++)
-		n += ring_arrived(&g->rx[pair], (uint16_t)wanted);
-	if (n < wanted)
-		return false;
 	for (pair = 0; pair < pairs_of(g); pair++) {
 		const struct ring *r = &g->tx[pair];
 		uint16_t sent = (uint16_t)(r->avail_idx - r->used_idx);
@@ -303,6 +300,33 @@ is_done(const struct endpoint *g, unsigned int wanted)
 			return false;
 	}
 	return true;
+}
+
+/* Whether a guest has received so many buffers. */
+static bool
+has_received(const struct endpoint *g, unsigned int wanted)
+{
+	unsigned int n = 0, pair;
+
+	for (pair = 0; pair < pairs_of(g) && n < wanted; pair++)
+		n += ring_arrived(&g->rx[pair], (uint16_t)wanted);
+	return n >= wanted;
+}
+
+/*
+ * Whether the rest is lost. Not while senders have not all back: a ring that is filled again then
+ * breaks the rules of VIRTIO.
+ */
+static bool
+is_lost(uint64_t start)
+{
+	uint64_t waited = now_ns() - start;
+	unsigned int i;
+
+	for (i = 0; i < nb_guests && waited <= STUCK_NS; i++)
+		if (!is_sent(&guest[i]))
+			return false;
+	return waited > LOST_NS;
 }
 
 /* Publish all, and wait for all. Returns the time, 0 if some of it never came. */
@@ -318,8 +342,8 @@ deliver(void)
 	for (i = 0; i < nb_guests; i++) {
 		unsigned int wanted = expected(i) * parts_of(&guest[i]);
 
-		while (!is_done(&guest[i], wanted)) {
-			if (++spins % 1024 == 0 && now_ns() - start > LOST_NS)
+		while (!has_received(&guest[i], wanted) || !is_sent(&guest[i])) {
+			if (++spins % 1024 == 0 && is_lost(start))
 				return 0;
 			__builtin_ia32_pause();
 		}
