@@ -56,7 +56,7 @@
 #define FLOW_RUN 8
 #define TABLE_ROOM (20 * sizeof(struct vring_desc)) /* at the end of a frame's buffers */
 #define LOST_NS 200000000
-#define STUCK_NS 2000000000
+#define STUCK_NS 5000000000
 
 /* Turns before the first flood, in which each guest sends and becomes known. */
 #define INTRODUCTIONS 3
