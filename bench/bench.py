@@ -7,41 +7,73 @@ works, they change over every slice, the order changes every round, and the pair
 median and quartiles.
 
     bench/bench.py [--rounds N] [--modes drain,sustained,packed,latency] [--sizes 64,512,1518]
-                   [--guests 2,16] [--peers testpmd,ovs,scale,idle,other]
+                   [--guests 2,16] [--peers testpmd,ovs,scale,idle,plain,one,other]
 
 Modes: "sustained" has virtio_user ports on one lcore (bench/generator.c), where guests and switch
 share the work; "packed" the same with packed virtqueues; "latency" one frame at a time between two
 of them; "drain" guests that cost next to nothing (bench/drain.c), so that the switch is measured.
 "chain" and "indirect" are "drain" with frames of two descriptors, as Linux sends them, and "flood"
-has one guest that broadcasts to all others. "uplink-down" and "uplink-up" are "sustained" with a
+has one guest that broadcasts to all others. "packed-drain" is "drain" with packed virtqueues,
+"csum" with TCP whose checksums are left to the receivers, "tso" and "tso-pages" with unsegmented
+TCP of 64000 bytes whatever --sizes says (the rate in bytes is 64000 times theirs), "mq" with UDP of
+16 flows by four queue pairs a guest. "uplink-down" and "uplink-up" are "sustained" with a
 wire at the NIC side (a net_vhost port) that sends to the guests, or that they send to.
-Peer "other" is the build of vhost-switch that OTHER_SWITCH names.
+Peer "plain" is the same switch with "drain", "one" with one queue pair a guest; "other" is the
+build of vhost-switch that OTHER_SWITCH names.
 """
 
 import argparse
 import os
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/lib"))
 
 import harness  # noqa: E402
 import plot  # noqa: E402
 from harness import FEW_FILES, ROOT, cpus, reserved_hugepages, vdev_args, wait_for  # noqa: E402
-from vhostuser import Guest  # noqa: E402
+from vhostuser import (F_CSUM, F_GUEST_CSUM, F_GUEST_TSO4, F_HOST_TSO4, F_INDIRECT,  # noqa: E402
+                       F_MRG_RXBUF, F_PACKED, Guest)
 
 SWITCH_CPU, GUEST_CPU = cpus()
 HUGEPAGES = 1400
 
 
-# Modes of bench/drain.c, and the shape of their frames.
-DRAIN = {"drain": "plain", "chain": "chain", "indirect": "indirect", "flood": "flood"}
+class Drain(NamedTuple):
+    """A mode of bench/drain.c: its word for the frames, and what guests and switch agree on."""
 
-F_INDIRECT = 1 << 28  # VIRTIO_F_INDIRECT_DESC
+    frames: str
+    features: int = 0
+    switch: tuple = ()  # options of vhost-switch
+    offloads: bool = False  # a peer must be told to offer them
+    pairs: int = 1
+    buf_len: int = 2048
+    sizes: tuple = ()  # whatever --sizes says
+
+
+CSUM = F_CSUM | F_GUEST_CSUM
+UNSEGMENTED = {
+    "features": CSUM | F_HOST_TSO4 | F_GUEST_TSO4 | F_MRG_RXBUF | F_INDIRECT,
+    "switch": ("--tso", "1", "--mergeable", "1"), "offloads": True, "buf_len": 4096,
+    "sizes": (64000,),
+}
+DRAIN = {
+    "drain": Drain("plain"),
+    "chain": Drain("chain"),
+    "indirect": Drain("indirect", F_INDIRECT),
+    "flood": Drain("flood"),
+    "packed-drain": Drain("packed", F_PACKED),
+    "csum": Drain("csum", CSUM, ("--tx-csum", "1"), offloads=True),
+    "tso": Drain("tso", **UNSEGMENTED),
+    "tso-pages": Drain("tso-pages", **UNSEGMENTED),
+    "mq": Drain("mq", pairs=4),
+}
 
 
 # EAL's arguments of each program: the same for all, or they would not be compared alike.
@@ -63,12 +95,21 @@ class Switch(harness.Place):
         self.procs, self.connected, self.pid = [], [], None
         self.wire = os.path.join(self.dir, "wire") if mode.startswith("uplink") else None
         try:
+            self.frames = self.drain_of(mode)
             self.start(guests)
-            self.guests = (self.drain if mode in DRAIN else self.generator)(mode, size, guests)
+            self.guests = self.drain(size, guests) if self.frames else \
+                self.generator(mode, size, guests)
             self.stop()
         except BaseException:
             self.close()
             raise
+
+    def drain_of(self, mode):
+        """The mode of bench/drain.c, None if it has other guests."""
+        return DRAIN.get(mode)
+
+    def offloads(self):
+        return self.frames is not None and self.frames.offloads
 
     def spawn(self, args, **kw):
         proc = subprocess.Popen(args, cwd=self.dir, stdin=subprocess.PIPE, text=True,
@@ -88,29 +129,33 @@ class Switch(harness.Place):
         assert line, f"the guests did not start\n{self.log()}"
         return proc
 
+    def dial(self, path):
+        """The connection of a guest, None if it is to connect to the path."""
+        return None
+
     def talking(self, guests):
         """How many of the guests send."""
         return guests
 
-    def drain(self, mode, size, guests):
+    def drain(self, size, guests):
         """Guests whose rings bench/drain.c writes; this process holds their connections."""
+        kind = self.frames
         proc = self.ready(self.spawn(["taskset", "-c", str(GUEST_CPU),
                                       os.path.join(ROOT, "build/bench/drain"), str(size),
-                                      DRAIN[mode]],
-                                     stdout=subprocess.PIPE))
+                                      kind.frames], stdout=subprocess.PIPE))
         for i, path in enumerate(self.sockets(guests)):
             mac = f"02:00:00:00:00:{i:02x}"
-            g = Guest(path, mac, huge=True, timeout=20,
-                      features=F_INDIRECT if mode == "indirect" else 0)
+            talks = i < self.talking(guests)
+            g = Guest(path, mac, huge=True, timeout=20, features=kind.features, pairs=kind.pairs,
+                      buf_len=kind.buf_len, rx_buffers=0 if talks else None, sock=self.dial(path))
             self.connected.append(g)
-            if i < self.talking(guests):
-                rx, tx = g.rings
-                proc.stdin.write(" ".join(map(str, [
-                    "guest", f"/proc/{os.getpid()}/fd/{g.memfd}", g.length, g.size,
-                    rx.desc, rx.avail, rx.used, rx.bufs, tx.desc, tx.avail, tx.used, tx.bufs,
-                    rx.buf_len, mac])) + "\n")
-                for head in range(g.size):
-                    tx.set_desc(head, 0)
+            missing = kind.features & ~g.features
+            assert not missing, f"{self.name} does not offer features {missing:#x}"
+            if talks:
+                print("guest", f"/proc/{os.getpid()}/fd/{g.memfd}", g.length, g.size, kind.buf_len,
+                      mac, file=proc.stdin)
+                for ring in g.rings:
+                    print("ring", ring.desc, ring.avail, ring.used, ring.bufs, file=proc.stdin)
         time.sleep(0.5)
         return proc
 
@@ -178,7 +223,8 @@ class VhostSwitch(Switch):
     def start(self, guests):
         args = [a for path in dict.fromkeys(self.sockets(guests)) for a in ("--socket-file", path)]
         self.switch = harness.Switch(
-            *args, app=self.app, cwd=self.dir, lcores=ON_BOTH, eal=["--no-telemetry"],
+            *args, *(self.frames.switch if self.frames else ()), app=self.app, cwd=self.dir,
+            lcores=ON_BOTH, eal=["--no-telemetry"],
             vdev=[f"net_vhost0,iface={self.wire}"] if self.wire else [],
             port="0x1" if self.wire else "0x0", start=False, **EAL)
         try:
@@ -201,14 +247,43 @@ class Testpmd(Switch):
 
     def start(self, guests):
         paths = self.sockets(guests) + [self.wire] * (self.wire is not None)
-        vdev = vdev_args(f"net_vhost{i},iface={path}" for i, path in enumerate(paths))
+        pairs = self.frames.pairs if self.frames else 1
+        # What a frame asks for is in the flags of a frame to be sent, or "io" would lose it.
+        how = f"queues={pairs}" + (",tso=1,legacy-ol-flags=1" if self.offloads() else "")
+        vdev = vdev_args(f"net_vhost{i},iface={path},{how}" for i, path in enumerate(paths))
         self.pid = self.spawn(["dpdk-testpmd", *eal(self.prefix, ON_BOTH), *vdev, "--",
                                "--nb-cores=1", "--forward-mode=io", "--auto-start",
-                               "--total-num-mbufs=32768", "--txd=256", "--rxd=256", "-i"]).pid
+                               "--total-num-mbufs=32768", "--txd=256", "--rxd=256",
+                               f"--txq={pairs}", f"--rxq={pairs}", "-i"]).pid
 
 
 class OpenVSwitch(Switch):
+    """Ports that connect to their guests, where offloads matter: others have none of TCP."""
+
     name = "Open vSwitch"
+
+    def __init__(self, *args):
+        self.listeners = {}
+        super().__init__(*args)
+
+    def dial(self, path):
+        return self.listeners[path].accept()[0] if path in self.listeners else None
+
+    def port(self, name):
+        """How to add a port for a guest."""
+        path = os.path.join(self.dir, name)
+        if not self.offloads():
+            return ["type=dpdkvhostuser"]
+        self.listeners[path] = listener = socket.socket(socket.AF_UNIX)
+        listener.settimeout(20)
+        listener.bind(path)
+        listener.listen()
+        return ["type=dpdkvhostuserclient", f"options:vhost-server-path={path}"]
+
+    def close(self):
+        for listener in self.listeners.values():
+            listener.close()
+        super().close()
 
     def start(self, guests):
         run = self.dir
@@ -229,12 +304,13 @@ class OpenVSwitch(Switch):
              f"other_config:dpdk-lcore-mask={1 << GUEST_CPU:#x}",
              f"other_config:pmd-cpu-mask={1 << SWITCH_CPU:#x}",
              "other_config:dpdk-extra=--in-memory --single-file-segments --no-pci "
-             "--no-telemetry -m 256")
+             "--no-telemetry -m 256",
+             *(["other_config:userspace-tso-enable=true"] if self.offloads() else []))
         call(*vsctl, "add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev")
         for i in range(guests):
             tag = [f"tag={1000 + i}"] if self.wire else []
             call(*vsctl, "add-port", "br0", f"s{i}", *tag, "--", "set", "Interface", f"s{i}",
-                 "type=dpdkvhostuser")
+                 *self.port(f"s{i}"))
         if self.wire:
             call(*vsctl, "add-port", "br0", "wire", "--", "set", "Interface", "wire",
                  "type=dpdkvhostuser")
@@ -260,6 +336,26 @@ class TwoGuests(VhostSwitch):
         return super().sockets(2)
 
 
+class PlainFrames(VhostSwitch):
+    """The same switch with frames that ask for nothing, by one queue pair."""
+
+    name = "plain frames"
+
+    def drain_of(self, mode):
+        assert mode in DRAIN and not DRAIN[mode].sizes, f"no plain frames as long as in {mode}"
+        return DRAIN["drain"]
+
+
+class OnePair(VhostSwitch):
+    """The same switch and the same flows, by one queue pair."""
+
+    name = "one pair"
+
+    def drain_of(self, mode):
+        assert mode == "mq", f"there is but one queue pair in {mode}"
+        return DRAIN[mode]._replace(pairs=1)
+
+
 class MostlyIdle(VhostSwitch):
     """Many guests of which two talk."""
 
@@ -271,7 +367,7 @@ class MostlyIdle(VhostSwitch):
 
 
 PEERS = {"testpmd": Testpmd, "ovs": OpenVSwitch, "scale": TwoGuests, "idle": TwoGuests,
-         "other": OtherBuild}
+         "plain": PlainFrames, "one": OnePair, "other": OtherBuild}
 
 
 def compare(ours, peer, rounds, slice_ms):
@@ -311,23 +407,30 @@ def measure(mode, peer_name, n, size, args):
     try:
         ours = (MostlyIdle if peer_name == "idle" else VhostSwitch)(mode, size, n)
         peer = PEERS[peer_name](mode, size, n)
-        head = f"{mode:<12}{peer.name:<13}{n:>6}{size:>6}"
+        head = f"{mode:<13}{peer.name:<13}{n:>6}{size:>6}"
         if mode == "latency":
             (p50, p99), (q50, q99) = latency(ours, peer, args.rounds)
             print(f"{head}{p50 / q50:>7.2f}{'':>23}{f'{p50:.2f}:{q50:.2f}':>11}"
                   f"{f'{p99:.1f}:{q99:.1f}':>9}", flush=True)
             return None
         (low, mid, high), rate = compare(ours, peer, args.rounds, args.slice)
-        print(f"{head}{mid:>7.2f}{f'{low:.2f}-{high:.2f}':>11}{rate / 1e6:>6.1f}"
-              f"{1e9 / rate:>6.1f}", flush=True)
+        few = rate < 1e6  # long frames
+        print(f"{head}{mid:>7.2f}{f'{low:.2f}-{high:.2f}':>11}"
+              f"{f'{rate / 1e6:.{3 if few else 1}f}':>6}{f'{1e9 / rate:.{0 if few else 1}f}':>6}",
+              flush=True)
         return (mode, peer.name, n, size, low, mid, high, rate)
     except (AssertionError, OSError, TimeoutError, subprocess.SubprocessError) as e:
-        print(f"{mode:<12}{peer_name:<13}{n:>6}{size:>6}  not measured: {e}", flush=True)
+        print(f"{mode:<13}{peer_name:<13}{n:>6}{size:>6}  not measured: {e}", flush=True)
         return None
     finally:
         for s in (ours, peer):
             if s:
                 s.close()
+
+
+def sizes_of(mode, args):
+    fixed = DRAIN[mode].sizes if mode in DRAIN else ()
+    return fixed or [int(size) for size in args.sizes.split(",")]
 
 
 def main():
@@ -345,12 +448,12 @@ def main():
     with reserved_hugepages(HUGEPAGES):
         print("Ratio of rates (median, quartiles), our rate and time for a frame;"
               " or of latencies, a lone frame in us, ours:peer")
-        print(f"{'mode':<12}{'peer':<13}{'guests':>6}{'bytes':>6}{'ratio':>7}{'quartiles':>11}"
+        print(f"{'mode':<13}{'peer':<13}{'guests':>6}{'bytes':>6}{'ratio':>7}{'quartiles':>11}"
               f"{'Mpps':>6}{'ns':>6}{'median':>11}{'99th':>9}")
         for mode in args.modes.split(","):
             for peer in args.peers.split(","):
                 for n in map(int, args.guests.split(",")):
-                    for size in map(int, args.sizes.split(",")):
+                    for size in sizes_of(mode, args):
                         rows.append(measure(mode, peer, n, size, args))
     rows = [r for r in rows if r]
     if args.plot and rows:

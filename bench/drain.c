@@ -2,28 +2,39 @@
 /*
  * Guests that cost next to nothing, so that the switch is what is measured: their rings are filled
  * in one go and emptied in one go, by plain stores. Who started this has spoken to the switch for
- * them (tests/lib/vhostuser.py) and describes them on stdin, one a line:
+ * them (tests/lib/vhostuser.py) and describes them on stdin, each in one line and one more for each
+ * virtqueue, in the order of their indices:
  *
- *   guest FILE LENGTH SIZE RX-DESC RX-AVAIL RX-USED RX-BUFFERS
- *         TX-DESC TX-AVAIL TX-USED TX-BUFFERS STRIDE MAC
+ *   guest FILE LENGTH SIZE STRIDE MAC
+ *   ring DESC AVAIL USED BUFFERS
  *
- * FILE is the guest's memory, the others are numbers: bytes of memory, elements of each ring,
- * offsets of split virtqueues (virtio 1.1, 2.6) and of their buffers, one of STRIDE bytes for each
- * element. Guest i sends to guest i ^ 1. SHAPE is how a frame lies in the sender's memory:
+ * FILE is the guest's memory, the others are numbers: bytes of memory, elements of each ring and
+ * bytes of a buffer, one for each element; offsets of the three parts of a virtqueue and of its
+ * buffers, which nobody has filled. Guest i sends to guest i ^ 1. KIND is what frames are, and how
+ * they lie in the sender's memory:
  *
  *   plain      one descriptor
  *   chain      two: the virtio-net header, and the frame
  *   indirect   the same two in an indirect table, as Linux sends what does not fit one buffer
  *   flood      one descriptor, and guest 0 alone sends, to the broadcast address, once all are
  *              known
+ *   packed     one descriptor, and virtqueues are packed
+ *   csum       one descriptor; TCP over IPv4 whose checksum is left to the receiver
+ *   tso        unsegmented TCP over IPv4, in an indirect table: all headers, and the data in pieces
+ *              of 32 KiB, as Linux sends what a program writes; receivers merge buffers
+ *   tso-pages  the same with data in pieces of 4 KiB, as Linux sends a file
+ *   mq         one descriptor; UDP over IPv4, 16 flows a guest that share its transmit rings evenly
+ *              and take turns there, 8 frames each. Together they are filled with as much as one
+ *              ring holds, so that there is room wherever a switch puts a flow
  *
  * Then, each answered by one line:
  *
  *   run WARM MS        fill all transmit rings, publish them all, wait until all has arrived and
  *                      all buffers are given back, compare, and again; after WARM ms for MS ms.
  *                      "FRAMES BAD SECONDS": frames that were to arrive, those that did not arrive
- *                      as they were sent, and the time it took, by the median of all turns: only
- *                      from publishing to the last arrival
+ *                      as they were sent, with the same virtio-net header and in order within their
+ *                      flow, and the time it took, by the median of all turns: only from publishing
+ *                      to the last arrival
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -34,43 +45,36 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <linux/virtio_ring.h>
-
+#include "bench/frame.h"
+#include "bench/ring.h"
 #include "bench/timing.h"
 
 #define GUESTS_MAX 64
+#define PAIRS_MAX 4
 #define TURNS_MAX 1000000
-#define HEADER_LEN 12
-#define MAC_LEN 6
+#define PARTS_MAX 64
+#define FLOW_RUN 8
+#define TABLE_ROOM (20 * sizeof(struct vring_desc)) /* at the end of a frame's buffers */
 #define LOST_NS 200000000
-
-enum shape { PLAIN, CHAIN, INDIRECT, FLOOD, SHAPES };
-
-static const char *const shape_name[SHAPES] = { "plain", "chain", "indirect", "flood" };
+#define STUCK_NS 5000000000
 
 /* Turns before the first flood, in which each guest sends and becomes known. */
 #define INTRODUCTIONS 3
 
-struct ring {
-	struct vring_desc *desc;
-	struct vring_avail *avail;
-	struct vring_used *used;
-	uint8_t *buffers;
-	uint16_t avail_idx, used_idx;
-};
-
 struct endpoint {
-	struct ring rx, tx;
-	uint8_t mac[MAC_LEN];
+	struct ring rx[PAIRS_MAX], tx[PAIRS_MAX];
+	unsigned int nb_rings;
+	uint8_t mac[RTE_ETHER_ADDR_LEN];
 	unsigned int size, stride;
-	const uint8_t *memory; /* what the guest knows as address 0 */
+	uint8_t *memory;	     /* what the guest knows as address 0 */
+	unsigned int next[FLOWS_MAX]; /* of each flow, the index that the next frame has at least */
 };
 
 static struct endpoint guest[GUESTS_MAX];
 static unsigned int nb_guests;
-static unsigned int frame_len;
-static enum shape shape;
-static uint64_t turn;
+static uint32_t frame_len;
+static const struct kind *kind;
+static uint32_t turn;
 static uint64_t took[TURNS_MAX];
 
 static void
@@ -80,52 +84,85 @@ die(const char *what)
 	exit(EXIT_FAILURE);
 }
 
+static unsigned int
+pairs_of(const struct endpoint *g)
+{
+	return g->nb_rings / 2;
+}
+
+/* Receive buffers that a frame needs: as many lie in a row for each frame that is sent. */
+static unsigned int
+parts_of(const struct endpoint *g)
+{
+	return (HEADER_LEN + frame_len + g->stride - 1) / g->stride;
+}
+
 static void
 add_guest(const char *line)
 {
 	struct endpoint *g = &guest[nb_guests];
-	size_t length, off[8];
 	char path[256];
-	uint8_t *at;
+	size_t length;
+	uint32_t room;
 	int fd, n;
 
-	n = sscanf(line,
-		"guest %255s %zu %u %zu %zu %zu %zu %zu %zu %zu %zu %u "
-		"%hhx:%hhx:%hhx:%hhx:%hhx:%hhx",
-		path, &length, &g->size, &off[0], &off[1], &off[2], &off[3], &off[4], &off[5],
-		&off[6], &off[7], &g->stride, &g->mac[0], &g->mac[1], &g->mac[2], &g->mac[3],
-		&g->mac[4], &g->mac[5]);
+	n = sscanf(line, "guest %255s %zu %u %u %hhx:%hhx:%hhx:%hhx:%hhx:%hhx", path, &length,
+		&g->size, &g->stride, &g->mac[0], &g->mac[1], &g->mac[2], &g->mac[3], &g->mac[4],
+		&g->mac[5]);
 	fd = open(path, O_RDWR | O_CLOEXEC);
-	if (n != 18 || nb_guests == GUESTS_MAX || fd < 0)
+	if (n != 10 || nb_guests == GUESTS_MAX || fd < 0)
 		die("guest");
-	at = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	g->memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
-	if (at == MAP_FAILED)
+	if (g->memory == MAP_FAILED)
 		die("mmap");
-	g->memory = at;
-	g->rx = (struct ring){ (void *)(at + off[0]), (void *)(at + off[1]), (void *)(at + off[2]),
-		at + off[3], 0, 0 };
-	g->tx = (struct ring){ (void *)(at + off[4]), (void *)(at + off[5]), (void *)(at + off[6]),
-		at + off[7], 0, 0 };
-	g->rx.avail_idx = g->rx.avail->idx;
-	g->rx.used_idx = g->rx.used->idx;
-	g->tx.avail_idx = g->tx.avail->idx;
-	g->tx.used_idx = g->tx.used->idx;
-	g->rx.avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
-	g->tx.avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
+	room = parts_of(g) * g->stride - HEADER_LEN - frame_len;
+	if (parts_of(g) > PARTS_MAX || (kind->layout == TABLE && room < TABLE_ROOM))
+		die("buffers that are too small");
 	nb_guests++;
 }
 
+/* The next virtqueue of the guest that was added last: receiving and sending in turns. */
+static void
+add_ring(const char *line)
+{
+	struct endpoint *g = &guest[nb_guests - 1];
+	unsigned int i = g->nb_rings++, id;
+	struct ring *r = &(i % 2 == 0 ? g->rx : g->tx)[i / 2];
+	size_t desc, avail, used, buffers;
+
+	if (nb_guests == 0 || i == 2 * PAIRS_MAX ||
+			sscanf(line, "ring %zu %zu %zu %zu", &desc, &avail, &used, &buffers) != 4)
+		die("ring");
+	*r = (struct ring){ .desc = (void *)(g->memory + desc),
+		.avail = (void *)(g->memory + avail), .used = (void *)(g->memory + used),
+		.buffers = g->memory + buffers, .size = (uint16_t)g->size };
+	if (kind->is_packed) {
+		r->packed = (void *)(g->memory + desc);
+		r->desc = calloc(g->size, sizeof(r->desc[0]));
+		if (r->desc == NULL)
+			die("calloc");
+	}
+	ring_silence(r);
+	for (id = 0; i % 2 == 0 && id < g->size; id++) {
+		r->desc[id] = (struct vring_desc){ buffers + (size_t)id * g->stride, g->stride,
+			VRING_DESC_F_WRITE, 0 };
+		ring_offer(r, (uint16_t)id);
+	}
+	ring_publish(r);
+}
+
+/* Where frame i of a transmit virtqueue is, with its virtio-net header before it. */
 static uint8_t *
 frame_at(const struct endpoint *g, const struct ring *r, unsigned int i)
 {
-	return r->buffers + (size_t)i * g->stride + HEADER_LEN;
+	return r->buffers + (size_t)i * parts_of(g) * g->stride + HEADER_LEN;
 }
 
 static bool
 is_flood(void)
 {
-	return shape == FLOOD && turn >= INTRODUCTIONS;
+	return kind->is_flood && turn >= INTRODUCTIONS;
 }
 
 static bool
@@ -141,81 +178,155 @@ sender_of(unsigned int i)
 	return is_flood() ? 0 : i ^ 1;
 }
 
-/* Frames that a guest sends in a turn. */
+/* Frames that a guest sends in a turn by each of its rings. */
 static unsigned int
 burst_of(const struct endpoint *g)
 {
-	return shape == CHAIN ? g->size / 2 : g->size;
-}
+	unsigned int entries = kind->layout == CHAIN ? 2 : parts_of(g);
 
-/* A header and a frame, in two descriptors of a table that begins with the given index. */
-static void
-write_pair(struct vring_desc *desc, uint64_t header, uint16_t next)
-{
-	desc[0] = (struct vring_desc){ header, HEADER_LEN, VRING_DESC_F_NEXT, next };
-	desc[1] = (struct vring_desc){ header + HEADER_LEN, frame_len, 0, 0 };
-}
-
-/* Describe frame i of a guest. Returns the head of its chain. */
-static uint16_t
-describe(struct endpoint *g, unsigned int i)
-{
-	uint64_t header = (uint64_t)(frame_at(g, &g->tx, i) - HEADER_LEN - g->memory);
-	uint64_t table = header + g->stride - 2 * sizeof(struct vring_desc);
-
-	switch (shape) {
-	case CHAIN:
-		write_pair(&g->tx.desc[2 * i], header, (uint16_t)(2 * i + 1));
-		return (uint16_t)(2 * i);
-	case INDIRECT:
-		write_pair((void *)(uintptr_t)(g->memory + table), header, 1);
-		g->tx.desc[i] = (struct vring_desc){ table, 2 * sizeof(struct vring_desc),
-			VRING_DESC_F_INDIRECT, 0 };
-		return (uint16_t)i;
-	default:
-		g->tx.desc[i].len = HEADER_LEN + frame_len;
-		return (uint16_t)i;
-	}
-}
-
-/* Frames that differ from each other and from the turn before. */
-static void
-write_frames(struct endpoint *g, unsigned int to)
-{
-	unsigned int i, k;
-
-	for (i = 0; i < burst_of(g); i++) {
-		uint8_t *f = frame_at(g, &g->tx, i);
-
-		if (turn == 0) {
-			memset(f - HEADER_LEN, 0, HEADER_LEN);
-			memcpy(f, guest[to].mac, MAC_LEN);
-			memcpy(f + MAC_LEN, g->mac, MAC_LEN);
-			for (k = 2 * MAC_LEN; k < frame_len; k++)
-				f[k] = (uint8_t)(i * 7 + k);
-			f[12] = 0x88;
-			f[13] = 0xb5;
-		} else if (is_flood()) {
-			memset(f, 0xff, MAC_LEN);
-		}
-		memcpy(f + 14, &turn, sizeof(turn));
-		memcpy(f + frame_len - sizeof(turn), &turn, sizeof(turn));
-		g->tx.avail->ring[(g->tx.avail_idx + i) % g->size] = describe(g, i);
-	}
-	g->tx.avail_idx = (uint16_t)(g->tx.avail_idx + burst_of(g));
-}
-
-static bool
-is_at(const struct ring *r, uint16_t idx)
-{
-	return __atomic_load_n(&r->used->idx, __ATOMIC_ACQUIRE) == idx;
+	return g->size / entries / pairs_of(g);
 }
 
 /* Frames that are to arrive at guest i in this turn. */
 static unsigned int
 expected(unsigned int i)
 {
-	return sender_of(i) == i ? 0 : burst_of(&guest[sender_of(i)]);
+	const struct endpoint *from = &guest[sender_of(i)];
+
+	return sender_of(i) == i ? 0 : burst_of(from) * pairs_of(from);
+}
+
+/* The flow of frame i of a ring, which has its share of them. */
+static unsigned int
+flow_of(const struct endpoint *g, unsigned int pair, unsigned int i)
+{
+	unsigned int share = kind->flows > 1 ? kind->flows / pairs_of(g) : 1;
+
+	return pair * share + i / FLOW_RUN % share;
+}
+
+/* Describe a frame in a table, of which the first descriptor has an index. Returns how many. */
+static unsigned int
+write_chain(struct vring_desc *desc, unsigned int index, uint64_t at)
+{
+	uint32_t left = HEADER_LEN + frame_len, len = HEADER_LEN + kind->first;
+	unsigned int n = 0;
+
+	while (left > len) {
+		desc[n] = (struct vring_desc){ at, len, VRING_DESC_F_NEXT,
+			(uint16_t)(index + n + 1) };
+		at += len;
+		left -= len;
+		len = kind->piece > 0 ? kind->piece : left;
+		n++;
+	}
+	desc[n] = (struct vring_desc){ at, left, 0, 0 };
+	return n + 1;
+}
+
+/* Describe frame i of a transmit virtqueue. Returns the id of its element. */
+static uint16_t
+describe(struct endpoint *g, struct ring *r, unsigned int i)
+{
+	uint64_t at = (uint64_t)(frame_at(g, r, i) - HEADER_LEN - g->memory);
+	uint64_t table = at + (uint64_t)parts_of(g) * g->stride - TABLE_ROOM;
+	unsigned int n;
+
+	switch (kind->layout) {
+	case CHAIN:
+		write_chain(&r->desc[2 * i], 2 * i, at);
+		return (uint16_t)(2 * i);
+	case TABLE:
+		n = write_chain((void *)(g->memory + table), 0, at);
+		r->desc[i] = (struct vring_desc){ table, (uint32_t)(n * sizeof(r->desc[i])),
+			VRING_DESC_F_INDIRECT, 0 };
+		return (uint16_t)i;
+	default:
+		r->desc[i] = (struct vring_desc){ at, HEADER_LEN + frame_len, 0, 0 };
+		return (uint16_t)i;
+	}
+}
+
+/* What does not change from turn to turn in frame i of a ring. */
+static void
+write_frame(struct endpoint *g, const struct endpoint *to, unsigned int pair, unsigned int i)
+{
+	uint8_t *f = frame_at(g, &g->tx[pair], i);
+	struct stamp stamp = { 0, (uint16_t)pair, (uint16_t)i };
+
+	memcpy(f, to->mac, RTE_ETHER_ADDR_LEN);
+	memcpy(f + RTE_ETHER_ADDR_LEN, g->mac, RTE_ETHER_ADDR_LEN);
+	frame_fill(kind, f, frame_len, i);
+	if (kind->proto > 0)
+		frame_write_ip(kind, f, frame_len, (uint32_t)(g - guest), (uint32_t)(to - guest),
+			flow_of(g, pair, i));
+	memcpy(f + kind->stamp, &stamp, sizeof(stamp));
+}
+
+/* Frames that differ from each other and from the turn before. */
+static void
+write_frames(struct endpoint *g, const struct endpoint *to)
+{
+	unsigned int burst = burst_of(g), pair, i;
+
+	for (pair = 0; pair < pairs_of(g); pair++) {
+		struct ring *r = &g->tx[pair];
+
+		for (i = 0; i < burst; i++) {
+			uint8_t *f = frame_at(g, r, i);
+
+			if (turn == 0)
+				write_frame(g, to, pair, i);
+			else if (is_flood())
+				memset(f, 0xff, RTE_ETHER_ADDR_LEN);
+			memcpy(f + kind->stamp, &turn, sizeof(turn));
+			memcpy(f + frame_len - sizeof(turn), &turn, sizeof(turn));
+			ring_offer(r, describe(g, r, i));
+		}
+	}
+}
+
+/* Whether a guest has all back that it has sent. */
+static bool
+is_sent(const struct endpoint *g)
+{
+	unsigned int pair;
+
+	for (pair = 0; pair < pairs_of(g); pair++) {
+		const struct ring *r = &g->tx[pair];
+		uint16_t sent = (uint16_t)(r->avail_idx - r->used_idx);
+
+		if (sent > 0 && ring_arrived(r, sent) != sent)
+			return false;
+	}
+	return true;
+}
+
+/* Whether a guest has received so many buffers. */
+static bool
+has_received(const struct endpoint *g, unsigned int wanted)
+{
+	unsigned int n = 0, pair;
+
+	for (pair = 0; pair < pairs_of(g) && n < wanted; pair++)
+		n += ring_arrived(&g->rx[pair], (uint16_t)wanted);
+	return n >= wanted;
+}
+
+/*
+ * Whether the rest is lost. Not while senders have not all back: a ring that is filled again then
+ * breaks the rules of VIRTIO.
+ */
+static bool
+is_lost(uint64_t start)
+{
+	uint64_t waited = now_ns() - start;
+	unsigned int i;
+
+	for (i = 0; i < nb_guests && waited <= STUCK_NS; i++)
+		if (!is_sent(&guest[i]))
+			return false;
+	return waited > LOST_NS;
 }
 
 /* Publish all, and wait for all. Returns the time, 0 if some of it never came. */
@@ -223,16 +334,16 @@ static uint64_t
 deliver(void)
 {
 	uint64_t start = now_ns();
-	unsigned int i, spins = 0;
+	unsigned int i, pair, spins = 0;
 
 	for (i = 0; i < nb_guests; i++)
-		__atomic_store_n(&guest[i].tx.avail->idx, guest[i].tx.avail_idx, __ATOMIC_RELEASE);
+		for (pair = 0; pair < pairs_of(&guest[i]); pair++)
+			ring_publish(&guest[i].tx[pair]);
 	for (i = 0; i < nb_guests; i++) {
-		uint16_t arrived = (uint16_t)(guest[i].rx.used_idx + expected(i));
+		unsigned int wanted = expected(i) * parts_of(&guest[i]);
 
-		while (!is_at(&guest[i].rx, arrived) ||
-				!is_at(&guest[i].tx, guest[i].tx.avail_idx)) {
-			if (++spins % 1024 == 0 && now_ns() - start > LOST_NS)
+		while (!has_received(&guest[i], wanted) || !is_sent(&guest[i])) {
+			if (++spins % 1024 == 0 && is_lost(start))
 				return 0;
 			__builtin_ia32_pause();
 		}
@@ -241,30 +352,95 @@ deliver(void)
 }
 
 /*
- * Compare what came with what was sent to guest i, and offer the buffers again. Returns how many
- * frames were bad.
+ * Find the frame at the sender of which this is the first part, in order within its flow. NULL:
+ * there is none.
  */
+static const uint8_t *
+find_sent(struct endpoint *g, const struct endpoint *from, const uint8_t *f)
+{
+	struct stamp stamp;
+	unsigned int *next;
+
+	memcpy(&stamp, f + kind->stamp, sizeof(stamp));
+	if (stamp.pair >= pairs_of(from) || stamp.index >= burst_of(from))
+		return NULL;
+	next = &g->next[flow_of(from, stamp.pair, stamp.index)];
+	if (stamp.index < *next)
+		return NULL;
+	*next = stamp.index + 1u;
+	return frame_at(from, &from->tx[stamp.pair], stamp.index);
+}
+
+/* Whether what is in some buffers, the first in the first, is a frame as it was sent. */
+static bool
+is_right(struct endpoint *g, const struct endpoint *from, const struct ring *r,
+	const struct vring_used_elem *e, unsigned int parts)
+{
+	const uint8_t *at = r->buffers + (size_t)e[0].id * g->stride;
+	const struct virtio_net_hdr_mrg_rxbuf *header = (const void *)at;
+	uint32_t left = HEADER_LEN + frame_len;
+	const uint8_t *sent;
+	unsigned int k;
+
+	if (e[0].len < HEADER_LEN + FRAME_MIN)
+		return false;
+	sent = find_sent(g, from, at + HEADER_LEN);
+	if (sent == NULL || (parts > 1 && header->num_buffers != parts) ||
+			memcmp(at, sent - HEADER_LEN, ASKS_LEN) != 0)
+		return false;
+	if (e[0].len > RTE_MIN(left, g->stride) ||
+			!frame_is_same(kind, at + HEADER_LEN, sent, e[0].len - HEADER_LEN))
+		return false;
+	for (k = 1; k < parts; k++) {
+		sent += e[k - 1].len - (k == 1 ? HEADER_LEN : 0);
+		left -= e[k - 1].len;
+		at = r->buffers + (size_t)e[k].id * g->stride;
+		if (e[k].len > RTE_MIN(left, g->stride) || memcmp(at, sent, e[k].len) != 0)
+			return false;
+	}
+	return left == e[parts - 1].len;
+}
+
+/*
+ * Compare what a ring has received with what was sent to guest i, and offer the buffers again.
+ * Returns how many frames were right.
+ */
+static unsigned int
+receive_ring(unsigned int i, struct ring *r)
+{
+	struct endpoint *g = &guest[i];
+	unsigned int good = 0, parts = parts_of(g), k, n;
+	struct vring_used_elem e[PARTS_MAX];
+	uint16_t left = ring_arrived(r, 0);
+
+	while (left > 0) {
+		for (n = 0; n < parts && left > 0; n++, left--) {
+			e[n] = ring_take(r);
+			if (e[n].id >= g->size)
+				die("a buffer that there is not");
+		}
+		if (n == parts && sender_of(i) != i && is_right(g, &guest[sender_of(i)], r, e, n))
+			good++;
+		for (k = 0; k < n; k++)
+			ring_offer(r, (uint16_t)e[k].id);
+	}
+	ring_publish(r);
+	return good;
+}
+
+/* Returns how many frames to guest i were bad. */
 static unsigned int
 receive(unsigned int i)
 {
 	struct endpoint *g = &guest[i];
-	const struct endpoint *from = &guest[sender_of(i)];
-	uint16_t end = __atomic_load_n(&g->rx.used->idx, __ATOMIC_ACQUIRE);
-	unsigned int k, good = 0;
+	unsigned int bad = expected(i), pair;
 
-	for (k = 0; g->rx.used_idx != end; k++, g->rx.used_idx++) {
-		const struct vring_used_elem *e = &g->rx.used->ring[g->rx.used_idx % g->size];
-
-		if (k < expected(i) && e->id < g->size && e->len == HEADER_LEN + frame_len &&
-				memcmp(frame_at(g, &g->rx, e->id), frame_at(from, &from->tx, k),
-					frame_len) == 0)
-			good++;
-		g->rx.avail->ring[g->rx.avail_idx % g->size] = (uint16_t)e->id;
-		g->rx.avail_idx++;
+	memset(g->next, 0, sizeof(g->next));
+	for (pair = 0; pair < pairs_of(g); pair++) {
+		bad -= receive_ring(i, &g->rx[pair]);
+		g->tx[pair].used_idx = g->tx[pair].avail_idx;
 	}
-	__atomic_store_n(&g->rx.avail->idx, g->rx.avail_idx, __ATOMIC_RELEASE);
-	g->tx.used_idx = g->tx.avail_idx;
-	return expected(i) - good;
+	return bad;
 }
 
 static void
@@ -278,7 +454,7 @@ run(unsigned int warm_ms, unsigned int ms)
 	while (now_ns() < end && n < TURNS_MAX) {
 		for (i = 0; i < nb_guests; i++)
 			if (sends(i))
-				write_frames(&guest[i], i ^ 1);
+				write_frames(&guest[i], &guest[i ^ 1]);
 		t = deliver();
 		if (t == 0) /* what is late is of this turn, not of the next */
 			usleep(1000);
@@ -299,16 +475,31 @@ run(unsigned int warm_ms, unsigned int ms)
 		n > 0 ? (double)took[n / 2] * n / 1e9 : 0.0);
 }
 
+/* Whether the arguments make sense. */
+static bool
+configure(int argc, char **argv)
+{
+	size_t i;
+
+	for (i = 0; argc == 3 && i < RTE_DIM(kinds); i++)
+		if (strcmp(argv[2], kinds[i].name) == 0)
+			kind = &kinds[i];
+	if (kind == NULL)
+		return false;
+	frame_len = (uint32_t)atoi(argv[1]) - 4;
+	return frame_len >= FRAME_MIN && frame_len <= FRAME_MAX &&
+		frame_len >= kind->first + sizeof(turn);
+}
+
 int
 main(int argc, char **argv)
 {
 	char line[512];
 	unsigned int a, b;
 
-	while (argc == 3 && shape < SHAPES && strcmp(argv[2], shape_name[shape]) != 0)
-		shape++;
-	if (argc != 3 || shape == SHAPES || (frame_len = (unsigned int)atoi(argv[1]) - 4) < 60) {
-		fprintf(stderr, "usage: drain FRAME-BYTES plain|chain|indirect|flood\n");
+	if (!configure(argc, argv)) {
+		fprintf(stderr, "usage: drain FRAME-BYTES "
+			"plain|chain|indirect|flood|packed|csum|tso|tso-pages|mq\n");
 		return EXIT_FAILURE;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -316,6 +507,8 @@ main(int argc, char **argv)
 	while (fgets(line, sizeof(line), stdin) != NULL) {
 		if (strncmp(line, "guest ", 6) == 0)
 			add_guest(line);
+		else if (strncmp(line, "ring ", 5) == 0)
+			add_ring(line);
 		else if (sscanf(line, "run %u %u", &a, &b) == 2)
 			run(a, b);
 		else

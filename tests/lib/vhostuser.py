@@ -3,7 +3,7 @@
 
 It speaks the vhost-user protocol (QEMU, docs/interop/vhost-user.rst) over the socket, keeps its
 rings and buffers in one memfd, and drives split virtqueues (virtio 1.1, 2.6). Slow, but exact: a
-test sees every byte, and can break every rule.
+test sees every byte, and can break every rule. Packed ones (2.7) it starts, for others to drive.
 """
 
 import array
@@ -24,7 +24,7 @@ SEND_RARP = 19
 F_CSUM, F_GUEST_CSUM = 1 << 0, 1 << 1
 F_GUEST_TSO4, F_HOST_TSO4 = 1 << 7, 1 << 11
 F_MRG_RXBUF, F_MQ = 1 << 15, 1 << 22
-F_PROTOCOL, F_VERSION_1 = 1 << 30, 1 << 32
+F_INDIRECT, F_PROTOCOL, F_VERSION_1, F_PACKED = 1 << 28, 1 << 30, 1 << 32, 1 << 34
 PROTOCOL_MQ, PROTOCOL_RARP, PROTOCOL_REPLY_ACK = 1 << 0, 1 << 2, 1 << 3
 
 DESC_NEXT, DESC_WRITE = 1, 2
@@ -165,7 +165,8 @@ class Guest:
             kick, call = os.eventfd(0), os.eventfd(0, os.EFD_NONBLOCK)
             self.fds += [kick, call]
             self.state(SET_VRING_NUM, i, ring.size)
-            self.state(SET_VRING_BASE, i, ring.last_used)
+            wrap = 1 << 15 if self.features & F_PACKED else 0  # the wrap counter, at first 1
+            self.state(SET_VRING_BASE, i, ring.last_used | wrap)
             self.message(SET_VRING_ADDR, struct.pack(
                 "<IIQQQQ", i, 0, self.base + ring.desc, self.base + ring.used,
                 self.base + ring.avail, 0))
