@@ -5,6 +5,7 @@
 # make check    install what the tests need, run every test
 # make bench    measure against its peers; BENCH='--rounds 10' passes arguments on
 # make doc      build the guide
+# make check-guide look at every page of it in Chromium; GUIDE='--shots DIR' keeps pictures
 # make asan     build build/asan/vhost-switch with AddressSanitizer
 # make nic82599 build the model of the 82599 that tests load, build/nic82599/libnic82599.so
 # make debian13 build with Debian 13's DPDK and test that, in a chroot below build/
@@ -58,6 +59,18 @@ $(BUILD)/flavour:
 	@mkdir -p $(@D)
 	@echo $(FLAVOUR) > $@
 force:
+
+# What --version prints. A tree without git has none, unless make is told: make VERSION=1.0
+VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),unreleased)
+ifneq ($(VERSION),$(shell cat $(BUILD)/version 2>/dev/null))
+$(BUILD)/version: force
+endif
+$(BUILD)/version:
+	@mkdir -p $(@D)
+	@echo "$(VERSION)" > $@
+
+$(BUILD)/obj/main.o $(BUILD)/asan-obj/main.o: $(BUILD)/version
+$(BUILD)/obj/main.o $(BUILD)/asan-obj/main.o: ALL_CFLAGS += -DSWITCH_VERSION='"$(VERSION)"'
 
 $(APP): $(SRCS:%.c=$(BUILD)/obj/%.o)
 	@mkdir -p $(@D)
@@ -157,12 +170,12 @@ $(BUILD)/nic82599/include/.complete: tests/nic82599/headers
 
 demo:
 	@tests/install build demo
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all $(BUILD)/bench/drain
 	@$(PYTHON) tests/system/demo.py $(APP)
 
 check:
 	@tests/install build demo check cuse doc
-	@$(MAKE) --no-print-directory all asan unit system nic82599 doc
+	@$(MAKE) --no-print-directory all asan unit system nic82599 doc $(BUILD)/bench/drain
 	@$(MAKE) --no-print-directory VHOST_CUSE=y BUILD=$(BUILD)/cuse all
 	@$(PYTHON) tests/run.py
 
@@ -182,6 +195,12 @@ $(BUILD)/bench/notify: $(BUILD)/obj/vhost/notify.o
 $(BUILD)/bench/%: bench/%.c Makefile
 	@mkdir -p $(@D)
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(DPDK_LIBS)
+
+# Every page in headless Chromium: contrast of text, nothing wider than the page.
+check-guide:
+	@tests/install doc check-guide
+	@$(MAKE) --no-print-directory doc
+	@$(PYTHON) tests/guide_pages.py $(GUIDE)
 
 doc: man
 	@$(PYTHON) -m sphinx -q -W -a -b html doc $(BUILD)/doc/html
@@ -212,5 +231,5 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all force asan unit system nic82599 demo check debian13 bench doc man install clean
+.PHONY: all force asan unit system nic82599 demo check check-guide debian13 bench doc man install clean
 -include $(shell find $(BUILD) -path $(BUILD)/debian13 -prune -o -name '*.d' -print 2>/dev/null)

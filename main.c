@@ -17,6 +17,7 @@
 #include <rte_lcore.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
+#include <rte_version.h>
 
 #include "cli/options.h"
 #include "control/control.h"
@@ -344,14 +345,34 @@ start(void)
 	return ret;
 }
 
-/* --help anywhere asks for this program's usage, since EAL's own does not mention it. */
+#ifdef VHOST_CUSE
+#define WITH_CUSE "with CUSE"
+#else
+#define WITH_CUSE "without CUSE"
+#endif
+
+/* What there is to say without EAL: true if the command line asked for it. */
 static bool
-wants_help(int argc, char **argv)
+print_and_exit(bool help, bool version, const char *program)
+{
+	if (help)
+		options_usage(stdout, program);
+	else if (version)
+		printf("vhost-switch %s\n%s\n%s\n", SWITCH_VERSION, rte_version(), WITH_CUSE);
+	return help || version;
+}
+
+/*
+ * --help and --version among EAL's options ask for this program's, since EAL's own usage does not
+ * mention it.
+ */
+static bool
+has_argument(int argc, char **argv, const char *name)
 {
 	int i;
 
 	for (i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+		if (strcmp(argv[i], name) == 0)
 			return true;
 	}
 	return false;
@@ -365,10 +386,9 @@ main(int argc, char **argv)
 
 	if (prepare_process(argc, argv) < 0)
 		return EXIT_FAILURE;
-	if (wants_help(split, argv)) {
-		options_usage(stdout, argv[0]);
+	if (print_and_exit(has_argument(split, argv, "--help") || has_argument(split, argv, "-h"),
+			has_argument(split, argv, "--version"), argv[0]))
 		return EXIT_SUCCESS;
-	}
 	if (split == argc) {
 		char *none[] = { argv[0], NULL };
 
@@ -376,10 +396,8 @@ main(int argc, char **argv)
 	} else {
 		ret = options_parse(argc - split, argv + split, &app.cfg);
 	}
-	if (ret == 0 && app.cfg.help) {
-		options_usage(stdout, argv[0]);
+	if (ret == 0 && print_and_exit(app.cfg.help, app.cfg.version, argv[0]))
 		return EXIT_SUCCESS;
-	}
 	if (ret < 0 || cuse_prepare(&app.cfg) < 0 || sockets_check(&app.cfg) < 0)
 		return EXIT_FAILURE;
 

@@ -68,6 +68,7 @@ struct config {
 	uint32_t dcb; /**< traffic classes per guest: 0, 4 or 8 */
 	uint32_t total_num_mbufs; /**< 0: computed */
 	bool help;
+	bool version;
 
 	/* CUSE, without VHOST_CUSE NULL and false */
 	const char *cuse_devnum; /**< --cuse-devnum, NULL: not given */

@@ -36,6 +36,7 @@ from typing import NamedTuple
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/lib"))
 
 import harness  # noqa: E402
+import plot  # noqa: E402
 from harness import FEW_FILES, ROOT, cpus, reserved_hugepages, vdev_args, wait_for  # noqa: E402
 from vhostuser import (F_CSUM, F_GUEST_CSUM, F_GUEST_TSO4, F_HOST_TSO4, F_INDIRECT,  # noqa: E402
                        F_MRG_RXBUF, F_PACKED, Guest)
@@ -417,7 +418,7 @@ def measure(mode, peer_name, n, size, args):
         print(f"{head}{mid:>7.2f}{f'{low:.2f}-{high:.2f}':>11}"
               f"{f'{rate / 1e6:.{3 if few else 1}f}':>6}{f'{1e9 / rate:.{0 if few else 1}f}':>6}",
               flush=True)
-        return (mode, peer.name, n, size, low, mid, high)
+        return (mode, peer.name, n, size, low, mid, high, rate)
     except (AssertionError, OSError, TimeoutError, subprocess.SubprocessError) as e:
         print(f"{mode:<13}{peer_name:<13}{n:>6}{size:>6}  not measured: {e}", flush=True)
         return None
@@ -440,7 +441,7 @@ def main():
     parser.add_argument("--sizes", default="64,512,1518")
     parser.add_argument("--guests", default="2,16")
     parser.add_argument("--peers", default="testpmd,ovs,scale")
-    parser.add_argument("--plot", help="draw the ratios into this SVG")
+    parser.add_argument("--plot", help="draw rates and ratios into this SVG")
     args = parser.parse_args()
 
     rows = []
@@ -456,24 +457,7 @@ def main():
                         rows.append(measure(mode, peer, n, size, args))
     rows = [r for r in rows if r]
     if args.plot and rows:
-        plot(rows, args.plot)
-
-
-def plot(rows, path):
-    import matplotlib
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-    rows = rows[::-1]
-    fig, ax = pyplot.subplots(figsize=(8, 1 + len(rows) * 0.28))
-    low, mid, high = zip(*[r[4:] for r in rows])
-    ax.barh([f"{mode}: {name}, {n} guests, {size} B" for mode, name, n, size, *_ in rows], mid,
-            color="#4878a8", xerr=[[m - l for m, l in zip(mid, low)],
-                                   [h - m for h, m in zip(high, mid)]])
-    ax.axvline(1, color="black", linewidth=1)
-    ax.set_xlabel("rate of vhost-switch / rate of the peer (median, quartiles)")
-    ax.tick_params(axis="y", labelsize=9)
-    fig.tight_layout()
-    fig.savefig(path)
+        plot.draw(rows, args.plot)
 
 
 if __name__ == "__main__":

@@ -96,6 +96,8 @@ static const struct option_row option_table[] = {
 	  .value = "N", .accepts = "a number from 1024 to 16777216",
 	  .help = "size of the mbuf pool (default: computed)" },
 	{ "help", OPT_FLAG, MEMBER(help), .accepts = "no value", .help = "print this and exit" },
+	{ "version", OPT_FLAG, MEMBER(version), .accepts = "no value",
+	  .help = "print the versions of this program and of DPDK, and exit" },
 };
 
 #ifdef VHOST_CUSE
@@ -307,7 +309,7 @@ options_find(int argc, char **argv)
 static int
 check_complete(const struct config *cfg)
 {
-	if (cfg->help)
+	if (cfg->help || cfg->version)
 		return 0;
 	if (!cfg->port_mask_given) {
 		fprintf(stderr, "vhost-switch: -p is missing after \"--\": it accepts %s\n",

@@ -35,8 +35,8 @@ int options_find(int argc, char **argv);
  * @param argv the arguments, argv[0] being ignored (the "--" or the program's name); the strings
  *   must outlive @p cfg
  * @param[out] cfg the result, defaults filled in
- * @return 0, or -EINVAL after the message was printed. When cfg->help is set, nothing else was
- *   required of the command line.
+ * @return 0, or -EINVAL after the message was printed. When cfg->help or cfg->version is
+ *   set, nothing else was required of the command line.
  */
 int options_parse(int argc, char **argv, struct config *cfg);
 

@@ -5,7 +5,8 @@ _vhost_switch()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} i app=
 	local eal="-l -c -n -m -a -d -- --lcores --main-lcore --socket-mem --in-memory --no-huge
-		--huge-dir --single-file-segments --no-pci --vdev --iova-mode --file-prefix --log-level --help"
+		--huge-dir --single-file-segments --no-pci --vdev --iova-mode --file-prefix --log-level --help
+		--version"
 
 	COMPREPLY=()
 	for ((i = 1; i < COMP_CWORD; i++)); do

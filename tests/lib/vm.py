@@ -13,6 +13,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -51,16 +52,24 @@ def kernel_package():
     return re.search(r"Depends: (linux-image-[0-9]\S+)", depends).group(1)
 
 
-def kernel():
+def download(package, say):
+    """A package as a file in CACHE; on a terminal apt shows how far it is."""
+    size = int(run("apt-get", "-qq", "download", "--print-uris", package).split()[2])
+    say(f"downloading {package}: {size / 1e6:.0f} MB")
+    quiet = [] if sys.stdout.isatty() else ["-qq"]
+    # root's apt drops its privileges for a download, which needs a folder it can write
+    subprocess.run(["apt-get", *quiet, "-o", "APT::Sandbox::User=root", "download", package],
+                   cwd=CACHE, check=True, stdout=None if not quiet else subprocess.DEVNULL)
+    return glob.glob(os.path.join(CACHE, f"{package}_*.deb"))[0]
+
+
+def kernel(say=lambda text: None):
     """Path of a bootable kernel and of its modules, unpacked from Debian's package."""
     tree = os.path.join(CACHE, "kernel")
     if not glob.glob(os.path.join(tree, "boot/vmlinuz-*")):
         os.makedirs(CACHE, exist_ok=True)
         run("apt-get", "-qq", "update")
-        package = kernel_package()
-        # root's apt drops its privileges for a download, which needs a folder it can write
-        run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package, cwd=CACHE)
-        deb = glob.glob(os.path.join(CACHE, f"{package}_*.deb"))[0]
+        deb = download(kernel_package(), say)
         run("dpkg-deb", "-x", deb, tree)
         os.unlink(deb)
     return glob.glob(os.path.join(tree, "boot/vmlinuz-*"))[0], glob.glob(

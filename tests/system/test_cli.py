@@ -4,6 +4,7 @@
 import grp
 import os
 import pwd
+import re
 import socket
 import stat
 import subprocess
@@ -112,8 +113,19 @@ def test_help(before):
     for option in ("-p MASK", "-P", "--dev-basename", "--socket-file", "--client", "--vm2vm",
                    "--mergeable", "--stats", "--rx-retry", "--rx-retry-num", "--rx-retry-delay",
                    "--socket-owner", "--socket-mode", "--vlan-strip", "--tso", "--tx-csum", "--dcb",
-                   "--total-num-mbufs"):
+                   "--total-num-mbufs", "--version"):
         assert option in r.stdout
+
+
+@pytest.mark.parametrize("before", [["--version"], ["-l", "0", "--", "--version"]])
+def test_version(before):
+    """Its own, DPDK's, and whether it has the character device."""
+    r = call(before=before)
+    assert r.returncode == 0 and r.stderr == ""
+    own, dpdk, cuse = r.stdout.splitlines()
+    assert re.fullmatch(r"vhost-switch \S+", own)
+    assert re.fullmatch(r"DPDK \d+\.\d+\.\S+", dpdk)
+    assert cuse in ("with CUSE", "without CUSE")
 
 
 def test_no_arguments_at_all():

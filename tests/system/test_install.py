@@ -92,6 +92,8 @@ def complete(prefix, *words):
 
 def test_completion(prefix, tmp_path):
     assert "--in-memory" in complete(prefix, "--in")
+    assert "--version" in complete(prefix, "--ver")
+    assert complete(prefix, "--", "--ver") == ["--version"]
     assert complete(prefix, "-l", "0", "--", "--vm2") == ["--vm2vm"]
     assert complete(prefix, "--", "--vm2vm", "") == ["0", "1", "2"]
     assert complete(prefix, "--", "--dcb", "") == ["0", "4", "8"]

@@ -4,6 +4,7 @@
 import glob
 import os
 import re
+import subprocess
 import urllib.parse
 from html.parser import HTMLParser
 
@@ -91,6 +92,50 @@ def test_every_page_is_in_the_contents():
     with open(f"{ROOT}/doc/index.rst", encoding="utf-8") as f:
         listed = set(re.findall(r"^   ([a-z0-9_-]+)$", f.read(), re.M))
     assert listed == {os.path.basename(p)[:-4] for p in glob.glob(f"{ROOT}/doc/*.rst")} - {"index"}
+
+
+def pages():
+    return sorted(glob.glob(f"{ROOT}/doc/*.rst"))
+
+
+@pytest.mark.parametrize("path", [p for p in pages()
+                                  if not p.endswith(("index.rst", "glossary.rst"))])
+def test_a_page_says_what_it_is_for_and_where_to_go_next(path):
+    """Its first line is what its reader can do after it, its last section is the next page."""
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    first = re.match(r"[^\n]+\n=+\n\n([^\n]+)", text)
+    assert first and re.match(r"(After this page|Here) ", first[1]), f"{path}: {text[:80]}"
+    last = re.split(r"\n\n([^\n]+)\n-+\n\n", text)[-2:]
+    assert last[0] == "Next" and re.search(":(doc|ref):`", last[1]), f"{path}: ends with {last[0]}"
+
+
+@pytest.mark.parametrize("path", pages() + [f"{ROOT}/README.rst"])
+def test_what_readers_copy_has_no_marks_of_tests(path):
+    with open(path, encoding="utf-8") as f:
+        assert not re.search(r"# *(not run|needs hardware)", f.read())
+
+
+@pytest.mark.parametrize("page,question", [
+    ("performance", "how fast beside Open vSwitch"),
+    ("lan", "how do I put two VMs on my LAN"),
+    ("security", "what can a guest do to me"),
+])
+def test_the_first_page_leads_to_what_people_ask_first(page, question):
+    with open(f"{ROOT}/doc/index.rst", encoding="utf-8") as f:
+        assert re.search(rf":doc:`(\w.* <)?{page}>?`", f.read()), question
+
+
+@pytest.mark.parametrize("name,wanted", [
+    ("bench", ["drain:2", "sustained", "packed", "chain", "indirect"]), ("rates", ["drain:2"])])
+def test_plots_show_the_table_of_the_guide(name, wanted, tmp_path):
+    """As doc/performance.rst says that they are drawn."""
+    table, plot = f"{ROOT}/doc/figures/bench.txt", f"{ROOT}/doc/figures/{name}.svg"
+    with open(f"{ROOT}/doc/performance.rst", encoding="utf-8") as f:
+        assert f"doc/figures/{name}.svg {' '.join(wanted)}\n" in f.read()
+    subprocess.run([f"{ROOT}/bench/plot.py", table, tmp_path / "svg", *wanted], check=True)
+    with open(plot, encoding="utf-8") as f:
+        assert f.read() == (tmp_path / "svg").read_text(encoding="utf-8")
 
 
 class Page(HTMLParser):

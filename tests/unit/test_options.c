@@ -78,6 +78,17 @@ test_every_option(void **state)
 }
 
 static void
+test_version_needs_nothing_else(void **state)
+{
+	struct config cfg;
+
+	(void)state;
+	assert_int_equal(parse("--version", &cfg), 0);
+	assert_true(cfg.version);
+	assert_false(cfg.help);
+}
+
+static void
 test_socket_owner(void **state)
 {
 	struct config cfg;
@@ -146,6 +157,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_every_option),
+		cmocka_unit_test(test_version_needs_nothing_else),
 		cmocka_unit_test(test_socket_owner),
 		cmocka_unit_test(test_tso_brings_checksums),
 		cmocka_unit_test(test_too_many_sockets),
