@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include <rte_ether.h>
 #include <rte_ip.h>
 #include <rte_net.h>
 #include <rte_tcp.h>
@@ -170,7 +171,9 @@ offload_check_header(const struct virtio_net_hdr *asked, uint8_t may_ask, const 
 
 	if (!(asked->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
 		return asked->gso_type == VIRTIO_NET_HDR_GSO_NONE ? 0 : OFFLOAD_INVALID;
-	if ((uint32_t)asked->csum_start + asked->csum_offset + sizeof(uint16_t) > len)
+	/* No checksum is in the Ethernet header, by which the frame has been forwarded. */
+	if (asked->csum_start < RTE_ETHER_HDR_LEN ||
+			(uint32_t)asked->csum_start + asked->csum_offset + sizeof(uint16_t) > len)
 		return OFFLOAD_INVALID;
 	if (asked->gso_type != VIRTIO_NET_HDR_GSO_NONE) {
 		bool v6 = type == VIRTIO_NET_HDR_GSO_TCPV6;

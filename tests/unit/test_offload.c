@@ -611,7 +611,10 @@ test_checked_headers(void **state)
 	expect_header((struct virtio_net_hdr){ .flags = 2 }, all, 0); /* DATA_VALID is a device's */
 	expect_header((struct virtio_net_hdr){ 3, 0, 777, 888, 34, 16 }, all, OFFLOAD_CSUM);
 	expect_header((struct virtio_net_hdr){ 1, 0, 0, 0, 34, 16 }, OFFLOAD_CSUM, OFFLOAD_CSUM);
-	expect_header((struct virtio_net_hdr){ 1, 0, 0, 0, 0, 0 }, all, OFFLOAD_CSUM);
+	expect_header((struct virtio_net_hdr){ 1, 0, 0, 0, 14, 0 }, all, OFFLOAD_CSUM);
+	/* not in the Ethernet header: its destination is decided by */
+	expect_header((struct virtio_net_hdr){ 1, 0, 0, 0, 13, 16 }, all, OFFLOAD_INVALID);
+	expect_header((struct virtio_net_hdr){ 1, 0, 0, 0, 0, 0 }, all, OFFLOAD_INVALID);
 	/* the field must be in the frame, the last two bytes at most */
 	h = (struct virtio_net_hdr){ 1, 0, 0, 0, (uint16_t)(want.n - 10), 8 };
 	expect_header(h, all, OFFLOAD_CSUM);
