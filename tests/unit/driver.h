@@ -41,6 +41,26 @@ driver_reset(struct driver_ring *r, uint8_t *memory, bool packed, uint16_t size)
 	r->used = (void *)(memory + 18 * DRIVER_RING_MAX + 8);
 }
 
+/*
+ * Go on from another place, as after a hand-over: the rest of a packed ring was used in the round
+ * before (bits of both kinds as then), the part before it in this one.
+ */
+static inline void
+driver_start_at(struct driver_ring *r, uint16_t at)
+{
+	struct vring_packed_desc *ring = (struct vring_packed_desc *)(void *)r->desc;
+	const uint16_t both = 1 << VRING_PACKED_DESC_F_AVAIL | 1 << VRING_PACKED_DESC_F_USED;
+	uint16_t i;
+
+	r->next = r->seen = at;
+	if (!r->packed) {
+		r->avail->idx = r->used->idx = at;
+		return;
+	}
+	for (i = 0; i < r->size; i++)
+		ring[i].flags = (i < (at & PACKED_INDEX)) == !!(at & PACKED_WRAP) ? both : 0;
+}
+
 static inline uint16_t
 driver_advance(const struct driver_ring *r, uint16_t at, uint16_t n)
 {
