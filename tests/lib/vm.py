@@ -156,12 +156,13 @@ class Vm:
     """One running VM; every line of its console goes to say().
 
     With sock its network card is a vhost-user device there; without it has none. chardev is added
-    to the socket's options, append to the kernel's command line.
+    to the socket's options, netdev and device to those of the card's two halves, append to the
+    kernel's command line.
     """
 
     def __init__(self, name, script, sock=None, mac=None, programs=(), device="", cpus="",
                  memory=256, say=None, smp=1, modules=None, fill=None, extra=(), chardev="",
-                 append=""):
+                 append="", netdev=""):
         vmlinuz, _ = kernel()
         if modules is None:
             modules = NET_MODULES if sock else []
@@ -176,7 +177,7 @@ class Vm:
                 "-object", f"memory-backend-memfd,id=mem,size={memory}M,share=on",
                 "-machine", "memory-backend=mem",
                 "-chardev", f"socket,id=chr,path={sock}{chardev}",
-                "-netdev", "vhost-user,id=net,chardev=chr",
+                "-netdev", f"vhost-user,id=net,chardev=chr{netdev}",
                 # vectors=0: QEMU 7.2 under TCG fails when virtio-net over vhost uses MSI-X
                 "-device", f"virtio-net-pci,netdev=net,mac={mac},romfile=,vectors=0{device}"]
         args += extra

@@ -5,7 +5,7 @@
 #ifndef TESTS_UNIT_FUZZ_PEER_H
 #define TESTS_UNIT_FUZZ_PEER_H
 
-#include "tests/unit/fuzz_frames.h"
+#include "tests/unit/requests.h"
 #include "tests/unit/fuzz_memory.h"
 
 /* Frames that PEER got. */

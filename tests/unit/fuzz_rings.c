@@ -7,7 +7,7 @@
  * properly, by chains of all shapes, and then altered at random; half of the time another thread
  * goes on altering them while they are in use. What its frames ask for is altered too, in all
  * fields. GOOD sends to EVIL and to PEER all the while, plain frames and such that ask for a
- * checksum or segments (fuzz_frames.h): what PEER gets must be exact, in order and all of it, and
+ * checksum or segments (requests.h): what PEER gets must be exact, in order and all of it, and
  * the memory of GOOD that nobody may write must stay as it was. Whatever PEER gets, from whom ever,
  * asks for nothing that it did not negotiate. Frames come from an uplink too, for all three, in
  * mbufs of one segment and of several. Messages pause GOOD and PEER in the middle of all that, and
@@ -35,7 +35,7 @@ int log_type_config, log_type_data, log_type_uplink;
 
 enum { EVIL, GOOD, PEER, NB };
 
-#include "tests/unit/fuzz_frames.h"
+#include "tests/unit/requests.h"
 #include "tests/unit/fuzz_memory.h"
 #include "tests/unit/fuzz_peer.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Frames that ask for a checksum or segments, for fuzz_rings.c, and whether what a receiver gets of
- * one is right. All of it is worked out here, from RFC 791, 8200, 9293 and 1071 and VIRTIO 1.1,
- * 5.1.6: nothing is the switch's own.
+ * Frames that ask for a checksum or segments, and whether what a receiver gets of one is right. For
+ * fuzz_rings.c and system/offloads.c. All of it is worked out here, from RFC 791, 8200, 9293 and
+ * 1071 and VIRTIO 1.1, 5.1.6: nothing is the switch's own.
  */
-#ifndef TESTS_UNIT_FUZZ_FRAMES_H
-#define TESTS_UNIT_FUZZ_FRAMES_H
+#ifndef TESTS_UNIT_REQUESTS_H
+#define TESTS_UNIT_REQUESTS_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,7 +13,9 @@
 
 #include "virtio_net_defs.h"
 
+#ifndef MADE_MAX
 #define MADE_MAX 1600u /* bytes of a frame */
+#endif
 #define BIT(n) (UINT64_C(1) << (n))
 
 enum kind { PLAIN, TCP4, UDP4, TCP6, UDP6, TSO4, TSO6, KINDS };
@@ -294,4 +296,4 @@ is_allowed(const struct got *g, uint64_t features)
 		h->hdr_len >= h->csum_start + 20 && h->csum_offset == 16;
 }
 
-#endif /* TESTS_UNIT_FUZZ_FRAMES_H */
+#endif /* TESTS_UNIT_REQUESTS_H */
