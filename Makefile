@@ -3,6 +3,7 @@
 # make          build build/app/vhost-switch; VHOST_CUSE=y: with /dev/NAME for guests, by libfuse 3
 # make demo     install what it needs, build, show it at work, clean up
 # make check    install what the tests need, run every test
+# make soak     long forms of some tests, an hour: fuzzing, frames of all kinds, 1 GiB between VMs
 # make bench    measure against its peers; BENCH='--rounds 10' passes arguments on
 # make doc      build the guide
 # make check-guide look at every page of it in Chromium; GUIDE='--shots DIR' keeps pictures
@@ -180,6 +181,11 @@ check:
 	@$(MAKE) --no-print-directory VHOST_CUSE=y BUILD=$(BUILD)/cuse all
 	@$(PYTHON) tests/run.py
 
+soak: all asan system
+	$(FUZZ) 10000000
+	OFFLOAD_FRAMES=200 FLOW_MIB=1024 $(PYTHON) -m pytest -p no:cacheprovider -v -s \
+		tests/system/test_offloads.py tests/vm/test_flows.py
+
 debian13:
 	@tests/debian13 $(BUILD)/debian13
 
@@ -232,5 +238,5 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all force asan unit system nic82599 demo check check-guide debian13 bench doc man install clean
+.PHONY: all force asan unit system nic82599 demo check soak check-guide debian13 bench doc man install clean
 -include $(shell find $(BUILD) -path $(BUILD)/debian13 -prune -o -name '*.d' -print 2>/dev/null)

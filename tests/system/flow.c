@@ -255,9 +255,9 @@ udp(const char *address, uint64_t mib)
 			done++;
 		}
 	}
-	printf("flow udp %s 1400: %" PRIu64 " MiB, hash %016" PRIx64 ", %" PRIu64 " errors, %" PRIu64
-		" retransmitted, %" PRIu64 " ms\n", address, mib, all, errors, lost,
-		now_ms() - begin);
+	printf("flow udp %s 1400: %" PRIu64 " MiB, hash %016" PRIx64 ", %" PRIu64
+		" errors, %" PRIu64 " retransmitted, %" PRIu64 " ms\n", address, mib, all, errors,
+		lost, now_ms() - begin);
 }
 
 int

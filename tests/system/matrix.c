@@ -30,7 +30,7 @@
 #define TIMEOUT_MS 3000
 
 /* After that nothing more is taken to come of those that a full ring let through. */
-#define QUIET_MS 50
+#define QUIET_MS 20
 
 static struct rte_mempool *small, *large;
 static bool mergeable[RTE_MAX_ETHPORTS];

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Real TCP and UDP between Linux VMs, byte by byte, whose offloads are all on or all off.
 
-Each flow is of 32 MiB; FLOW_MIB=1024, or "make flows", for long ones.
+Each flow is of 32 MiB; FLOW_MIB=1024, or "make soak", for long ones, which go both ways.
 """
 
 import os
@@ -66,7 +66,8 @@ echo finished
 def commands():
     """What the client runs. Short runs take turns with the directions."""
     for you in (2, 3):
-        plain, tunnel = (f"10.0.0.{you}", f"fd00::{you}"), (f"10.0.1{you}.{you}", f"fd0{you}::{you}")
+        plain = f"10.0.0.{you}", f"fd00::{you}"
+        tunnel = f"10.0.1{you}.{you}", f"fd0{you}::{you}"
         for to, way in zip(plain, ("put", "get")):
             for mss in (1460, 536, 100):
                 yield from (f"{way} {to} {MIB} {mss}" for way in WAYS or (way,))
