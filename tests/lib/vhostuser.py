@@ -2,8 +2,8 @@
 """A guest without a VM: a vhost-user front end with a virtio-net driver, in plain Python.
 
 It speaks the vhost-user protocol (QEMU, docs/interop/vhost-user.rst) over the socket, keeps its
-rings and buffers in one memfd, and drives split virtqueues (virtio 1.1, 2.6). Slow, but exact: a
-test sees every byte, and can break every rule. Packed ones (2.7) it starts, for others to drive.
+rings and buffers in one memfd, and drives virtqueues (virtio 1.1, 2.6), packed ones (2.7) if told
+where to begin. Slow, but exact: a test sees every byte, and can break every rule.
 """
 
 import array
@@ -23,6 +23,8 @@ SEND_RARP = 19
 
 F_CSUM, F_GUEST_CSUM = 1 << 0, 1 << 1
 F_GUEST_TSO4, F_HOST_TSO4 = 1 << 7, 1 << 11
+F_GUEST_TSO6, F_HOST_TSO6 = 1 << 8, 1 << 12
+F_GUEST_ECN, F_HOST_ECN = 1 << 9, 1 << 13
 F_MRG_RXBUF, F_MQ = 1 << 15, 1 << 22
 F_INDIRECT, F_PROTOCOL, F_VERSION_1, F_PACKED = 1 << 28, 1 << 30, 1 << 32, 1 << 34
 PROTOCOL_MQ, PROTOCOL_RARP, PROTOCOL_REPLY_ACK = 1 << 0, 1 << 2, 1 << 3
@@ -75,6 +77,64 @@ class Ring:
         return out
 
 
+class PackedRing(Ring):
+    """The same of a packed virtqueue (2.7), whose buffers have one descriptor each.
+
+    Indices have the wrap counter in bit 15, as SET_VRING_BASE and GET_VRING_BASE have them.
+    """
+
+    AVAIL, USED = 1 << 7, 1 << 15
+
+    def __init__(self, mem, offset, size, buf_len):
+        super().__init__(mem, offset, size, buf_len)
+        self.descs = {}
+        if mem:
+            self.start_at(0x8000)
+
+    def start_at(self, at):
+        """Go on from there: what is after it was used in the round before, the rest in this."""
+        self.avail_idx = self.last_used = at
+        for i in range(self.size):
+            both = (i < (at & 0x7fff)) == bool(at & 0x8000)
+            self.words[(self.desc + 16 * i + 14) // 2] = (self.AVAIL | self.USED) * both
+
+    def next(self, at):
+        at += 1
+        return at if at & 0x7fff < self.size else (at ^ 0x8000) & 0x8000
+
+    def set_desc(self, i, length, flags=0, nxt=0, addr=None):
+        self.descs[i] = self.buf(i) if addr is None else addr, length, i, flags
+
+    def offer(self, heads):
+        for head in heads:
+            addr, length, i, flags = self.descs[head]
+            at = self.desc + 16 * (self.avail_idx & 0x7fff)
+            struct.pack_into("<QIH", self.mem, at, addr, length, i)
+            self.words[(at + 14) // 2] = flags | (
+                self.AVAIL if self.avail_idx & 0x8000 else self.USED)
+            self.avail_idx = self.next(self.avail_idx)
+
+    def is_used(self, at):
+        flags = self.words[(self.desc + 16 * (at & 0x7fff) + 14) // 2]
+        wrap = bool(at & 0x8000)
+        return bool(flags & self.AVAIL) == bool(flags & self.USED) == wrap
+
+    def used_idx(self):
+        at = self.last_used
+        while at != self.avail_idx and self.is_used(at):
+            at = self.next(at)
+        return at
+
+    def take(self):
+        out = []
+        while self.last_used != self.avail_idx and self.is_used(self.last_used):
+            length, head = struct.unpack_from(
+                "<IH", self.mem, self.desc + 16 * (self.last_used & 0x7fff) + 8)
+            out.append((head, length))
+            self.last_used = self.next(self.last_used)
+        return out
+
+
 class Guest:
     """A virtio-net device that is connected to a vhost-user socket."""
 
@@ -82,20 +142,26 @@ class Guest:
     switch = None  # the harness.Switch, where a test has said which
 
     def __init__(self, path, mac="52:54:00:00:00:01", features=0, pairs=1, size=256,
-                 rx_buffers=None, buf_len=2048, enable=True, sock=None, timeout=10, huge=False):
+                 rx_buffers=None, buf_len=2048, enable=True, sock=None, timeout=10, huge=False,
+                 packed_at=None):
         self.mac = bytes.fromhex(mac.replace(":", ""))
         self.pairs, self.size = pairs, size
         self.sock = sock or self._connect(path, timeout)
         self.sock.settimeout(timeout)
         fd = os.memfd_create("guest", os.MFD_CLOEXEC | (os.MFD_HUGETLB if huge else 0))
-        probe = Ring(None, 0, size, buf_len)
+        ring_of = Ring if packed_at is None else PackedRing
+        probe = ring_of(None, 0, size, buf_len)
         step = (probe.end + 4095) & ~4095
         page = HUGEPAGE if huge else 4096
         self.length = (step * 2 * pairs + page - 1) // page * page
         os.ftruncate(fd, self.length)
         self.mem = mmap.mmap(fd, self.length)
         self.memfd = fd
-        self.rings = [Ring(self.mem, i * step, size, buf_len) for i in range(2 * pairs)]
+        self.rings = [ring_of(self.mem, i * step, size, buf_len) for i in range(2 * pairs)]
+        if packed_at is not None:
+            features |= F_PACKED
+            for ring in self.rings:
+                ring.start_at(packed_at)
         self.fds = []
         self.received = []
         self._negotiate(features)
@@ -165,8 +231,10 @@ class Guest:
             kick, call = os.eventfd(0), os.eventfd(0, os.EFD_NONBLOCK)
             self.fds += [kick, call]
             self.state(SET_VRING_NUM, i, ring.size)
-            wrap = 1 << 15 if self.features & F_PACKED else 0  # the wrap counter, at first 1
-            self.state(SET_VRING_BASE, i, ring.last_used | wrap)
+            base = ring.last_used
+            if self.features & F_PACKED and not isinstance(ring, PackedRing):
+                base |= 1 << 15  # others drive it, from the beginning: the wrap counter is 1
+            self.state(SET_VRING_BASE, i, base)
             self.message(SET_VRING_ADDR, struct.pack(
                 "<IIQQQQ", i, 0, self.base + ring.desc, self.base + ring.used,
                 self.base + ring.avail, 0))
