@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A VM moves from one QEMU to another on the same switch, while two guests flood it."""
+"""A VM moves from one QEMU to another on the same switch, while two guests flood it.
+
+With one queue pair, and with four that all get a part of the flood and large frames to segment.
+"""
 
 import os
 import struct
 import threading
 import time
 
+from types import SimpleNamespace
+
+import pytest
+
+from frames import tcp4
 from harness import Switch, cpus, wait_for
-from vhostuser import Guest
+from vhostuser import F_CSUM, F_HOST_TSO4, Guest
 from vm import Qmp, Vm
 
 MAC = "52:54:00:00:00:01"
@@ -22,16 +30,26 @@ done
 class Flood(threading.Thread):
     """Two guests: both send to the VM as fast as they can, and to each other, checked."""
 
-    def __init__(self, a, b):
+    def __init__(self, a, b, flows):
         super().__init__(daemon=True)
-        self.a, self.b = a, b
+        self.a, self.b, self.flows = a, b, flows
         self.stopped, self.error, self.exchanged = False, None, 0
+
+    def segmented(self, x):
+        """Unsegmented TCP to the VM, of another flow each."""
+        vm = SimpleNamespace(mac=bytes.fromhex(MAC.replace(":", "")))
+        frames = [tcp4(x, vm, bytes(3000), mss=1000) for _ in range(self.flows)]
+        return [f[:36] + struct.pack(">H", port) + f[38:] for port, (f, _) in enumerate(frames)], \
+            frames[0][1]
 
     def run(self):
         try:
             while not self.stopped:
                 for x, y in ((self.a, self.b), (self.b, self.a)):
                     number = struct.pack("<Q", self.exchanged)
+                    if self.flows:
+                        frames, hdr = self.segmented(x)
+                        x.send(frames, hdr=hdr)
                     x.send([x.frame(MAC, bytes(200)) for _ in range(15)] +
                            [x.frame(y, number + os.urandom(100))] +
                            [x.frame(MAC, bytes(1000)) for _ in range(15)])
@@ -48,15 +66,18 @@ def ticks(machine):
             if line.startswith("tick ") and len(line.split()) == 3]
 
 
-def test_a_flooded_vm_migrates(tmp_path):
+@pytest.mark.parametrize("pairs", [1, 4])
+def test_a_flooded_vm_migrates(tmp_path, pairs):
     def start(name, *extra):
-        return Vm(name, SCRIPT, s.sock, MAC, cpus=str(cpus()[1]), memory=MEMORY, extra=[
-            "-qmp", f"unix:{tmp_path}/{name}.qmp,server=on,wait=off", *extra])
+        return Vm(name, SCRIPT, s.sock, MAC, cpus=str(cpus()[1]), memory=MEMORY, smp=pairs,
+                  device=",mq=on" if pairs > 1 else "", netdev=f",queues={pairs}", extra=[
+                      "-qmp", f"unix:{tmp_path}/{name}.qmp,server=on,wait=off", *extra])
 
-    with Switch("--mergeable", "1") as s:
-        a, b = Guest(s.sock, "02:00:00:00:00:0a"), Guest(s.sock, "02:00:00:00:00:0b")
+    with Switch("--mergeable", "1", "--tso", "1", "--tx-csum", "1") as s:
+        a, b = (Guest(s.sock, f"02:00:00:00:00:0{x}", features=F_CSUM | F_HOST_TSO4, buf_len=4096)
+                for x in "ab")
         s.wait_guests(2)
-        machines, flood, talks = [], Flood(a, b), []
+        machines, flood, talks = [], Flood(a, b, 8 if pairs > 1 else 0), []
         try:
             machines.append(start("source"))
             s.wait_guests(3, 60)
@@ -76,6 +97,7 @@ def test_a_flooded_vm_migrates(tmp_path):
             old, new = talks
             old("migrate-set-parameters", **{"max-bandwidth": 1 << 30, "downtime-limit": 500})
             before = flood.exchanged
+            assert s.telemetry("/vhost_switch/guests,2")["rx_rings"] == pairs
             old("migrate", uri=f"unix:{tmp_path}/move")
             seen = set()
             wait_for(lambda:
