@@ -238,5 +238,6 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all force asan unit system nic82599 demo check soak check-guide debian13 bench doc man install clean
+.PHONY: all force asan unit system nic82599 demo check soak check-guide debian13 bench doc man \
+	install clean
 -include $(shell find $(BUILD) -path $(BUILD)/debian13 -prune -o -name '*.d' -print 2>/dev/null)
