@@ -45,7 +45,7 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wol
 CFLAGS ?= -O3 -g
 # rte_eth_link_speed_to_str() is still experimental in 22.11. Functions begin with a cache line, so
 # that the copying loops are as fast whatever is linked before them: up to 5 % otherwise.
-ALL_CFLAGS = -DALLOW_EXPERIMENTAL_API -std=gnu11 -D_GNU_SOURCE -I. -falign-functions=64 \
+ALL_CFLAGS = -DALLOW_EXPERIMENTAL_API -std=gnu11 -D_GNU_SOURCE -I. \
 	$(WARNINGS) $(CFLAGS) $(DPDK_CFLAGS) $(CUSE_CFLAGS) -MMD -MP
 # DPDK's hash reads words at any address.
 ASAN_FLAGS := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize=alignment
@@ -225,6 +225,7 @@ install: all
 	install -m 755 qemu-wrap.py $(DESTDIR)$(PREFIX)/bin
 	install -D -m 644 packaging/vhost-switch.default \
 		$(DESTDIR)$(PREFIX)/share/vhost-switch/vhost-switch.default
+	install -m 644 packaging/ports.conf $(DESTDIR)$(PREFIX)/share/vhost-switch/ports.conf
 	install -D -m 644 packaging/vhost-switch.bash \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vhost-switch
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system

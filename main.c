@@ -20,7 +20,9 @@
 #include <rte_version.h>
 
 #include "cli/options.h"
+#include "cli/ports.h"
 #include "control/control.h"
+#include "control/reload.h"
 #include "control/stats.h"
 #include "cuse/cuse.h"
 #include "log/log.h"
@@ -39,11 +41,16 @@
 /* mbufs that each lcore's mempool cache may keep; the cache flushes at 1.5 times this. */
 #define MBUF_CACHE 256
 
+/* Addresses in the FDB: of guests that left some wait for their grace period. */
+#define ADDRESSES (2 * GUEST_MAX)
+#define ADDRESSES_NAMED 65536
+
 int log_type_config, log_type_data, log_type_uplink;
 
 /* The whole program: every long-lived object has its place here. */
 static struct {
 	struct config cfg;
+	struct ports_config *ports; /* until the guest table has them */
 	struct uplink uplink;
 	struct uplink_plan plan;
 	struct mirror mirror;
@@ -120,7 +127,7 @@ mbufs_needed(void)
 	uint32_t burst = BURST_MAX;
 	uint32_t segments = 0;
 
-	if (app.cfg.tso) {
+	if (app.cfg.tso || config_has_ports(&app.cfg)) {
 		burst *= 65536 / RTE_MBUF_DEFAULT_DATAROOM + 2;
 		segments = OFFLOAD_MBUFS_MAX;
 	} else if (app.cfg.mergeable) {
@@ -212,7 +219,8 @@ create_switch(void)
 		ret = guests_init(&app.guests, app.nb_workers, app.uplink.guest_limit);
 	if (ret < 0)
 		return ret;
-	app.guests.fdb = fdb_create();
+	app.guests.ports.in_use = config_has_ports(&app.cfg);
+	app.guests.fdb = fdb_create(app.guests.ports.in_use ? ADDRESSES_NAMED : ADDRESSES);
 	app.guests.uplink = &app.uplink;
 	app.guests.rcu = app.sw.rcu;
 	for (i = 0; i < app.nb_workers; i++)
@@ -223,6 +231,8 @@ create_switch(void)
 	app.sw.guests = &app.guests;
 	app.sw.uplink = &app.uplink;
 	app.sw.mirror = &app.mirror;
+	app.sw.finishes = app.cfg.tx_csum || app.guests.ports.in_use;
+	app.control.cfg = &app.cfg;
 	app.control.guests = &app.guests;
 	app.control.uplink = &app.uplink;
 	app.control.mirror = &app.mirror;
@@ -317,12 +327,23 @@ tear_down(void)
 		ret = check_pool(app.sw.pool, kept);
 	if (app.guests.all != NULL)
 		guests_free(&app.guests);
+	ports_free(app.ports);
 	fdb_free(app.guests.fdb);
 	rte_free(app.sw.rcu);
 	for (i = 0; i < app.nb_workers; i++)
 		rte_free(app.workers[i]);
 	rte_mempool_free(app.sw.pool);
 	return ret;
+}
+
+/* Named ports, which belong to the guest table from now on. */
+static int
+start_ports(void)
+{
+	struct ports_config *ports = app.ports;
+
+	app.ports = NULL;
+	return ports != NULL ? reload_first(&app.guests, ports) : 0;
 }
 
 static int
@@ -341,7 +362,27 @@ start(void)
 	if (ret == 0)
 		ret = sockets_open(&app.cfg, &app.port_ops);
 	if (ret == 0)
+		ret = start_ports();
+	if (ret == 0)
 		ret = cuse_open(&app.cfg);
+	return ret;
+}
+
+static int
+load_ports(void)
+{
+	struct error_line error;
+	int ret = -EINVAL;
+
+	if (!config_has_ports(&app.cfg))
+		return 0;
+	app.ports = ports_load(&app.cfg, &error);
+	if (app.ports != NULL)
+		ret = sockets_check_ports(&app.cfg, app.ports, NULL, &error);
+	if (ret < 0)
+		fprintf(stderr, "vhost-switch: %s\n", error.text);
+	if (app.cfg.config_file != NULL)
+		process_reload_on_hangup();
 	return ret;
 }
 
@@ -398,7 +439,8 @@ main(int argc, char **argv)
 	}
 	if (ret == 0 && print_and_exit(app.cfg.help, app.cfg.version, argv[0]))
 		return EXIT_SUCCESS;
-	if (ret < 0 || cuse_prepare(&app.cfg) < 0 || sockets_check(&app.cfg) < 0)
+	if (ret < 0 || cuse_prepare(&app.cfg) < 0 || sockets_check(&app.cfg) < 0 ||
+			load_ports() < 0)
 		return EXIT_FAILURE;
 
 	register_log_types();

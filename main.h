@@ -24,7 +24,10 @@
 /** Guests at once where steering is in software. A NIC's VMDQ pools may allow fewer. */
 #define GUEST_MAX 128
 
-/** Guest n is reached from the uplink with VLAN tag VLAN_TAG_BASE + n. */
+/** Device ids: those of guests without a named port come first, then one for each named port. */
+#define ID_MAX (GUEST_MAX + PORT_MAX)
+
+/** Guest n without a named port is reached from the uplink with VLAN tag VLAN_TAG_BASE + n. */
 #define VLAN_TAG_BASE 1000
 
 /**
@@ -32,6 +35,9 @@
  * socket of its own.
  */
 #define SOCKET_MAX (GUEST_MAX + 1)
+
+/** Named ports, from --port and the file of --config together. */
+#define PORT_MAX 512
 
 /** printf format of a MAC, for RTE_ETHER_ADDR_BYTES(): lower case, as ip(8) writes it. */
 #define MAC_FMT "%02x:%02x:%02x:%02x:%02x:%02x"
@@ -43,6 +49,13 @@ enum vm2vm_mode {
 	VM2VM_HARDWARE, /**< through the L2 switch inside the NIC */
 };
 
+/** How frames from the NIC are steered to guests (--steering). */
+enum steering_mode {
+	STEERING_AUTO,	   /**< by the NIC's VMDQ if it has that and can express all ports */
+	STEERING_VMDQ,
+	STEERING_SOFTWARE,
+};
+
 /** The command line, checked. Numbers are unsigned so that one parser serves all of them. */
 struct config {
 	uint64_t port_mask;	  /**< -p; 0: no uplink */
@@ -52,6 +65,9 @@ struct config {
 	const char *dev_basename; /**< --dev-basename, NULL: not given */
 	const char *socket_file[SOCKET_MAX];
 	unsigned int nb_socket_files;
+	const char *port[PORT_MAX]; /**< --port, as they were given; see cli/ports.h */
+	unsigned int nb_ports;
+	const char *config_file; /**< --config, NULL: not given */
 	uint32_t socket_uid;  /**< --socket-owner, UINT32_MAX: the process's */
 	uint32_t socket_gid;  /**< the same */
 	uint32_t socket_mode; /**< --socket-mode, UINT32_MAX: what the umask leaves */
@@ -65,6 +81,7 @@ struct config {
 	uint32_t vlan_strip;
 	uint32_t tso;
 	uint32_t tx_csum;
+	uint32_t steering; /**< enum steering_mode */
 	uint32_t dcb; /**< traffic classes per guest: 0, 4 or 8 */
 	uint32_t total_num_mbufs; /**< 0: computed */
 	bool help;
@@ -75,6 +92,13 @@ struct config {
 	bool eventfd_link;	 /**< --eventfd-link */
 	const char *cuse_socket; /**< between /dev/NAME and librte_vhost, NULL: no device */
 };
+
+/** Whether there are named ports, or a reload may bring some. */
+static inline bool
+config_has_ports(const struct config *cfg)
+{
+	return cfg->nb_ports > 0 || cfg->config_file != NULL;
+}
 
 /** @name Log types: the prefix of a line is the name after RTE_LOGTYPE_. */
 /**@{*/

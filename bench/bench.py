@@ -7,7 +7,7 @@ works, they change over every slice, the order changes every round, and the pair
 median and quartiles.
 
     bench/bench.py [--rounds N] [--modes drain,sustained,packed,latency] [--sizes 64,512,1518]
-                   [--guests 2,16] [--peers testpmd,ovs,scale,idle,plain,one,other]
+                   [--guests 2,16] [--peers testpmd,ovs,scale,idle,plain,one,shared,checked,other]
 
 Modes: "sustained" has virtio_user ports on one lcore (bench/generator.c), where guests and switch
 share the work; "packed" the same with packed virtqueues; "latency" one frame at a time between two
@@ -18,8 +18,9 @@ has one guest that broadcasts to all others. "packed-drain" is "drain" with pack
 TCP of 64000 bytes whatever --sizes says (the rate in bytes is 64000 times theirs), "mq" with UDP of
 16 flows by four queue pairs a guest. "uplink-down" and "uplink-up" are "sustained" with a
 wire at the NIC side (a net_vhost port) that sends to the guests, or that they send to.
-Peer "plain" is the same switch with "drain", "one" with one queue pair a guest; "other" is the
-build of vhost-switch that OTHER_SWITCH names.
+Peer "plain" is the same switch with "drain", "one" with one queue pair a guest. Peer "shared" is
+the switch with guests without ports, ours with named ports of one VLAN; "checked" the same, ours
+with ports that check sources. "other" is the build of vhost-switch that OTHER_SWITCH names.
 """
 
 import argparse
@@ -220,8 +221,12 @@ class VhostSwitch(Switch):
     name = "vhost-switch"
     app = os.path.join(ROOT, "build/app/vhost-switch")
 
+    def ways(self, paths):
+        """Options for sockets by which guests come."""
+        return [a for path in paths for a in ("--socket-file", path)]
+
     def start(self, guests):
-        args = [a for path in dict.fromkeys(self.sockets(guests)) for a in ("--socket-file", path)]
+        args = self.ways(dict.fromkeys(self.sockets(guests)))
         self.switch = harness.Switch(
             *args, *(self.frames.switch if self.frames else ()), app=self.app, cwd=self.dir,
             lcores=ON_BOTH, eal=["--no-telemetry"],
@@ -366,8 +371,29 @@ class MostlyIdle(VhostSwitch):
         return super().sockets(1) * guests
 
 
+class NamedPorts(VhostSwitch):
+    """The same switch with a named port for each guest, all in one VLAN."""
+
+    keys = "vlan=10"
+
+    def ways(self, paths):
+        return [a for i, path in enumerate(paths)
+                for a in ("--port", f"name=p{i},socket={path},{self.keys}")]
+
+
+class CheckedPorts(NamedPorts):
+    keys = "vlan=10,source-check=yes"
+
+
+class Shared(VhostSwitch):
+    name = "shared"
+
+
+OURS = {"idle": MostlyIdle, "shared": NamedPorts, "checked": CheckedPorts}
+
 PEERS = {"testpmd": Testpmd, "ovs": OpenVSwitch, "scale": TwoGuests, "idle": TwoGuests,
-         "plain": PlainFrames, "one": OnePair, "other": OtherBuild}
+         "plain": PlainFrames, "one": OnePair, "shared": Shared, "checked": Shared,
+         "other": OtherBuild}
 
 
 def compare(ours, peer, rounds, slice_ms):
@@ -405,7 +431,7 @@ def measure(mode, peer_name, n, size, args):
     """One row: prints it, and returns what a plot wants of it."""
     ours = peer = None
     try:
-        ours = (MostlyIdle if peer_name == "idle" else VhostSwitch)(mode, size, n)
+        ours = OURS.get(peer_name, VhostSwitch)(mode, size, n)
         peer = PEERS[peer_name](mode, size, n)
         head = f"{mode:<13}{peer.name:<13}{n:>6}{size:>6}"
         if mode == "latency":

@@ -4,12 +4,13 @@
 #include <grp.h>
 #include <pwd.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <rte_common.h>
 
+#include "cli/number.h"
 #include "cli/options.h"
+#include "cli/port_keys.h"
 
 enum option_kind {
 	OPT_FLAG,   /* accepts no value, sets a bool */
@@ -18,15 +19,18 @@ enum option_kind {
 	OPT_MODE,   /* permission bits, octal, into a uint32_t */
 	OPT_OWNER,  /* USER[:GROUP], into socket_uid and socket_gid */
 	OPT_STRING, /* not empty, into a const char * */
-	OPT_LIST,   /* may be repeated, into socket_file[] */
+	OPT_CHOICE, /* one of choices, its index into a uint32_t; the first one is the default */
+	OPT_LIST,   /* may be repeated max times, into a const char *[] and its count */
 };
 
 struct option_row {
 	const char *name; /* without dashes; one letter: a short option */
 	enum option_kind kind;
 	uint32_t min, max, step; /* OPT_NUMBER; step: 0 or 1, any value in the range */
+	size_t count;		 /* OPT_LIST: offset in struct config of how many there are */
 	uint32_t preset;	 /* default of an OPT_NUMBER */
 	size_t member;		 /* offset in struct config */
+	const char *choices[4];	 /* OPT_CHOICE, NULL after the last */
 	const char *value;	 /* name of the value in the usage */
 	const char *accepts;	 /* for the error line and the usage */
 	const char *help;
@@ -57,9 +61,17 @@ static const struct option_row option_table[] = {
 	  .accepts = "the path of a vhost-user socket",
 	  .help = "vhost-user socket that guests connect to (default vhost-net)" },
 #endif
-	{ "socket-file", OPT_LIST, MEMBER(socket_file), .value = "PATH",
+	{ "socket-file", OPT_LIST, MEMBER(socket_file), .max = SOCKET_MAX - 1,
+	  .count = offsetof(struct config, nb_socket_files), .value = "PATH",
 	  .accepts = "the path of a vhost-user socket",
 	  .help = "a vhost-user socket, may be repeated; replaces the default of --dev-basename" },
+	{ "port", OPT_LIST, MEMBER(port), .max = PORT_MAX,
+	  .count = offsetof(struct config, nb_ports), .value = "KEY=VALUE,...",
+	  .accepts = "keys of a port with their values",
+	  .help = "a port with a name, may be repeated; replaces the default of --dev-basename" },
+	{ "config", OPT_STRING, MEMBER(config_file), .value = "FILE",
+	  .accepts = "a file with a section [port NAME] for each port",
+	  .help = "more ports, and the section [switch]" },
 	{ "socket-owner", OPT_OWNER, .value = "USER[:GROUP]",
 	  .accepts = "USER[:GROUP], each an existing name or a number",
 	  .help = "who owns the sockets (default: who runs the switch)" },
@@ -92,6 +104,9 @@ static const struct option_row option_table[] = {
 	  .accepts = "0 or 1", .help = "offer checksum offload to guests" },
 	{ "dcb", OPT_NUMBER, .min = 0, .max = 8, .step = 4, MEMBER(dcb), .value = "N",
 	  .accepts = "0, 4 or 8", .help = "traffic classes per guest on a NIC with VMDQ and DCB" },
+	{ "steering", OPT_CHOICE, MEMBER(steering), .choices = { "auto", "vmdq", "software" },
+	  .value = "WAY", .accepts = "auto, vmdq or software",
+	  .help = "how frames from the NIC find their guest (default auto)" },
 	{ "total-num-mbufs", OPT_NUMBER, .min = 1024, .max = 16777216, MEMBER(total_num_mbufs),
 	  .value = "N", .accepts = "a number from 1024 to 16777216",
 	  .help = "size of the mbuf pool (default: computed)" },
@@ -131,31 +146,13 @@ reject(const struct option_row *row, const char *got)
 	return -EINVAL;
 }
 
-/* strtoull() accepts signs, blanks and overflow; an option does not. */
-static bool
-parse_unsigned(const char *text, int base, uint64_t *value)
-{
-	const char *digits = base == 16 ? "0123456789abcdefABCDEF"
-		: base == 8 ? "01234567" : "0123456789";
-	unsigned long long v;
-
-	if (base == 16 && text[0] == '0' && (text[1] == 'x' || text[1] == 'X'))
-		text += 2;
-	if (*text == '\0' || text[strspn(text, digits)] != '\0')
-		return false;
-	errno = 0;
-	v = strtoull(text, NULL, base);
-	*value = v;
-	return errno == 0;
-}
-
 /* A user or group by number; by name where that is none. */
 static bool
 parse_id(const char *text, uint32_t *id)
 {
 	uint64_t v;
 
-	if (!parse_unsigned(text, 10, &v) || v >= UINT32_MAX) /* the last one means none */
+	if (!number_parse(text, 10, &v) || v >= UINT32_MAX) /* the last one means none */
 		return false;
 	*id = (uint32_t)v;
 	return true;
@@ -190,6 +187,34 @@ parse_owner(const char *text, struct config *cfg)
 }
 
 static int
+choose(const struct option_row *row, const char *text, uint32_t *member)
+{
+	uint32_t i;
+
+	for (i = 0; row->choices[i] != NULL; i++) {
+		if (strcmp(text, row->choices[i]) == 0) {
+			*member = i;
+			return 0;
+		}
+	}
+	return reject(row, text);
+}
+
+static int
+append(const struct option_row *row, const char *text, const char **list, unsigned int *count)
+{
+	if (text[0] == '\0')
+		return reject(row, text);
+	if (*count == row->max) {
+		fprintf(stderr, "vhost-switch: --%s can be given at most %u times\n", row->name,
+			row->max);
+		return -EINVAL;
+	}
+	list[(*count)++] = text;
+	return 0;
+}
+
+static int
 set_option(const struct option_row *row, const char *text, struct config *cfg)
 {
 	void *member = RTE_PTR_ADD(cfg, row->member);
@@ -200,23 +225,25 @@ set_option(const struct option_row *row, const char *text, struct config *cfg)
 		*(bool *)member = true;
 		return 0;
 	case OPT_NUMBER:
-		if (!parse_unsigned(text, 10, &v) || v < row->min || v > row->max ||
+		if (!number_parse(text, 10, &v) || v < row->min || v > row->max ||
 				(row->step > 1 && v % row->step != 0))
 			return reject(row, text);
 		*(uint32_t *)member = (uint32_t)v;
 		return 0;
 	case OPT_MASK:
-		if (!parse_unsigned(text, 16, &v) || (v & (v - 1)) != 0)
+		if (!number_parse(text, 16, &v) || (v & (v - 1)) != 0)
 			return reject(row, text);
 		*(uint64_t *)member = v;
 		if (member == &cfg->port_mask)
 			cfg->port_mask_given = true;
 		return 0;
 	case OPT_MODE:
-		if (!parse_unsigned(text, 8, &v) || v > 0777)
+		if (!number_parse(text, 8, &v) || v > 0777)
 			return reject(row, text);
 		*(uint32_t *)member = (uint32_t)v;
 		return 0;
+	case OPT_CHOICE:
+		return choose(row, text, member);
 	case OPT_OWNER:
 		return parse_owner(text, cfg) ? 0 : reject(row, text);
 	case OPT_STRING:
@@ -225,15 +252,7 @@ set_option(const struct option_row *row, const char *text, struct config *cfg)
 		*(const char **)member = text;
 		return 0;
 	case OPT_LIST:
-		if (text[0] == '\0')
-			return reject(row, text);
-		if (cfg->nb_socket_files == SOCKET_MAX - 1) {
-			fprintf(stderr, "vhost-switch: --%s can be given at most %u times\n",
-				row->name, SOCKET_MAX - 1);
-			return -EINVAL;
-		}
-		cfg->socket_file[cfg->nb_socket_files++] = text;
-		return 0;
+		return append(row, text, member, RTE_PTR_ADD(cfg, row->count));
 	}
 	return -EINVAL;
 }
@@ -326,6 +345,11 @@ check_complete(const struct config *cfg)
 			"but -p 0x0 selects no NIC\n", cfg->dcb);
 		return -EINVAL;
 	}
+	if (cfg->steering == STEERING_VMDQ && cfg->port_mask == 0) {
+		fprintf(stderr, "vhost-switch: --steering vmdq needs a NIC with VMDQ, "
+			"but -p 0x0 selects no NIC\n");
+		return -EINVAL;
+	}
 	if (cfg->mirror_mask != 0 && cfg->mirror_mask == cfg->port_mask) {
 		fprintf(stderr, "vhost-switch: --mirror-port selects the port of -p: it must be "
 			"another port\n");
@@ -398,4 +422,5 @@ options_usage(FILE *out, const char *program)
 		else if (row->value != NULL)
 			fprintf(out, "  %-22s accepts %s\n", "", row->accepts);
 	}
+	port_keys_usage(out);
 }

@@ -6,6 +6,9 @@
  * @file
  * The application's half of the command line: the options after "--".
  *
+ * What --port and --config say about ports has a table of its own (port_keys.c), and is read after
+ * the options (ports.h).
+ *
  * One table (options.c) holds a row for each option: its names, the values it accepts, its default,
  * its help text, and the member of struct config that it sets. Usage, parsing and error messages
  * all come from that row, so a new option is one new row.

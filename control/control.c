@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include <rte_common.h>
+#include <rte_cycles.h>
 
 #include "control/control.h"
+#include "control/reload.h"
 #include "control/stats.h"
 #include "log/log.h"
 #include "port/guest.h"
@@ -31,6 +33,18 @@ control_open(struct control *control, unsigned int stats_period)
 	return 0;
 }
 
+/* Once in WATCH_MS. */
+static void
+age_addresses(const struct control *c, uint64_t *last)
+{
+	uint64_t now = rte_rdtsc();
+
+	if (now - *last < WATCH_MS * rte_get_tsc_hz() / MS_PER_S)
+		return;
+	*last = now;
+	reload_age_addresses(c->guests);
+}
+
 void *
 control_run(void *arg)
 {
@@ -43,7 +57,7 @@ control_run(void *arg)
 		[LINK] = { .fd = uplink_link_fd(c->uplink), .events = POLLIN },
 		[MIRROR] = { .fd = mirror_link_fd(c->mirror), .events = POLLIN },
 	};
-	uint64_t ticks;
+	uint64_t ticks, aged = 0;
 
 	for (;;) {
 		if (poll(fds, RTE_DIM(fds), WATCH_MS) < 0 && errno != EINTR)
@@ -57,8 +71,14 @@ control_run(void *arg)
 		if (fds[TIMER].revents & POLLIN &&
 				read(c->timer_fd, &ticks, sizeof(ticks)) == sizeof(ticks))
 			stats_print(c->stats, &c->last);
-		if (fds[SIGNAL].revents & POLLIN)
-			break;
+		if (fds[SIGNAL].revents & POLLIN) {
+			if (!process_takes_reload(c->signal_fd))
+				break;
+			process_notify("RELOADING=1");
+			reload_again(c->cfg, c->guests);
+			process_notify("READY=1");
+		}
+		age_addresses(c, &aged);
 	}
 	process_notify("STOPPING=1");
 	__atomic_store_n(c->stop, true, __ATOMIC_RELAXED);

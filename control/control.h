@@ -21,12 +21,13 @@ struct uplink;
 
 /** What the control loop serves. */
 struct control {
+	const struct config *cfg;
 	struct guests *guests;
 	struct uplink *uplink;
 	struct mirror *mirror;
 	const struct stats_source *stats;
 	bool *stop;	/**< the workers'; atomic */
-	int signal_fd;	/**< readable when the process is to end */
+	int signal_fd;	/**< readable when the process is to end, or to read its settings again */
 	int timer_fd;	/**< readable when statistics are due */
 	struct stats_last last;
 };

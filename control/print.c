@@ -14,17 +14,21 @@ print_guest(const struct stats_source *src, uint16_t id, FILE *out)
 {
 	struct guest_counters sum;
 	struct guest_totals t;
+	const struct port *port = src->guests->by_id[id]->port;
+	const char *name = port != NULL ? port->name : NULL;
 
 	stats_guest(src, id, &sum);
 	t = counters_totals(&sum);
-	fprintf(out, "Statistics for device %u ------------------------------\n"
+	fprintf(out, "Statistics for device %u%s%s%s ------------------------------\n"
 		"TX total:      %20" PRIu64 "\n"
 		"TX dropped:    %20" PRIu64 "\n"
 		"TX successful: %20" PRIu64 "\n"
 		"RX total:      %20" PRIu64 "\n"
 		"RX dropped:    %20" PRIu64 "\n"
 		"RX successful: %20" PRIu64 "\n",
-		id, t.tx_total, t.tx_dropped, t.tx_ok, t.rx_total, t.rx_dropped, t.rx_ok);
+		id, name != NULL ? " (port " : "", name != NULL ? name : "",
+		name != NULL ? ")" : "", t.tx_total, t.tx_dropped, t.tx_ok, t.rx_total,
+		t.rx_dropped, t.rx_ok);
 }
 
 void
@@ -44,7 +48,7 @@ stats_print(const struct stats_source *src, struct stats_last *last)
 		return;
 	fprintf(out, "Device statistics =====================================\n");
 	pthread_mutex_lock(&src->guests->mutex);
-	for (id = 0; id < GUEST_MAX; id++) {
+	for (id = 0; id < ID_MAX; id++) {
 		if (src->guests->by_id[id] != NULL)
 			print_guest(src, id, out);
 	}

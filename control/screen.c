@@ -153,6 +153,18 @@ remember(struct screen *s, const struct guest *g, const struct guest_counters *c
 	s->last->serial[g->id] = g->serial;
 }
 
+/* What a port's guest is in: its VLAN, a trunk, or the untagged network. */
+static const char *
+vlan_text(const struct port_rules *r, char *text, size_t size)
+{
+	if (r->is_trunk)
+		return "trunk";
+	if (r->native == DOMAIN_UNTAGGED)
+		return "untagged";
+	snprintf(text, size, "VLAN %u", r->native);
+	return text;
+}
+
 static void
 draw_guest(struct screen *s, const struct guest *g, const struct guest_counters *counters,
 	double seconds)
@@ -160,16 +172,23 @@ draw_guest(struct screen *s, const struct guest *g, const struct guest_counters 
 	struct guest_totals *old = &s->last->guest[g->id], now = counters_totals(counters);
 	struct rte_ether_addr mac = { { 0 } };
 	unsigned int pairs = 0, i;
+	char vlan[16];
 
 	if (s->last->serial[g->id] != g->serial)
 		memset(old, 0, sizeof(*old));
 	for (i = 0; i < QUEUE_PAIR_WORDS; i++)
 		pairs += (unsigned int)__builtin_popcountll(
 			__atomic_load_n(&g->device->rx[i], __ATOMIC_RELAXED));
-	if (__atomic_load_n(&g->registered, __ATOMIC_ACQUIRE))
+	if (guest_is_registered(g))
 		fdb_key_to_mac(g->mac, &mac);
-	line(s, "(%u)  " MAC_FMT "  VLAN %u  worker %u  queue pairs %u  %s", g->id,
-		RTE_ETHER_ADDR_BYTES(&mac), g->vlan, g->worker, pairs, stats_guest_state(g));
+	if (g->port == NULL)
+		line(s, "(%u)  " MAC_FMT "  VLAN %u  worker %u  queue pairs %u  %s", g->id,
+			RTE_ETHER_ADDR_BYTES(&mac), g->vlan, g->worker, pairs,
+			stats_guest_state(g));
+	else
+		line(s, "(%u)  port %s  %s  worker %u  queue pairs %u  %s", g->id, g->port->name,
+			vlan_text(g->port->rules, vlan, sizeof(vlan)), g->worker, pairs,
+			stats_guest_state(g));
 	draw_way(s, "TX", (uint64_t[]){ now.tx_total, now.tx_ok, now.tx_dropped },
 		(uint64_t[]){ old->tx_total, old->tx_ok, old->tx_dropped }, seconds);
 	draw_way(s, "RX", (uint64_t[]){ now.rx_total, now.rx_ok, now.rx_dropped },

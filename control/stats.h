@@ -38,8 +38,8 @@ struct stats_source {
 /** What was counted when the last screen was drawn, for rates; all 0: there was none. */
 struct stats_last {
 	uint64_t when; /**< TSC */
-	uint64_t serial[GUEST_MAX];
-	struct guest_totals guest[GUEST_MAX];
+	uint64_t serial[ID_MAX];
+	struct guest_totals guest[ID_MAX];
 	uint64_t cycles[RTE_MAX_LCORE], busy[RTE_MAX_LCORE];
 	struct uplink_counters uplink;
 };

@@ -298,7 +298,8 @@ cuse_prepare(struct config *cfg)
 {
 	int ret;
 
-	if (cfg->dev_basename == NULL && cfg->nb_socket_files > 0)
+	if (cfg->dev_basename == NULL && (cfg->nb_socket_files > 0 || cfg->nb_ports > 0 ||
+			cfg->config_file != NULL))
 		return 0;
 	ret = choose_number(cfg->cuse_devnum);
 	if (ret == 0)

@@ -6,22 +6,56 @@
 #include <rte_hash.h>
 #include <rte_hash_crc.h>
 #include <rte_malloc.h>
+#include <rte_pause.h>
 #include <rte_spinlock.h>
 
 #include "port/fdb.h"
+#include "thread.h"
+
+/*
+ * The value of an address: who has it in the lower 16 bits, whether it is static, and in the upper
+ * half when it was seen. Of a guest without a named port it is the device id alone.
+ */
+#define STATIC RTE_BIT64(16)
+#define SEEN_SHIFT 32
+
+/* Tenths of a second for which whoever has sent from an address keeps it. */
+#define HOLD 10
+
+/* How often a worker tries to get the lock, which is held for a table operation. */
+#define SPINS_MAX 1000
 
 struct fdb {
 	struct rte_hash *hash;
 	rte_spinlock_t writer;
+	uint32_t addresses;	   /* how many there can be */
+	uint32_t learned[ID_MAX + 1]; /* how many each owner has, the uplink last */
 };
 
+static uint16_t
+owner_of(uint64_t value)
+{
+	return (uint16_t)value;
+}
+
+static uint32_t
+seen_at(uint64_t value)
+{
+	return (uint32_t)(value >> SEEN_SHIFT);
+}
+
+static uint64_t
+make_value(uint16_t owner, uint32_t now)
+{
+	return owner | (uint64_t)now << SEEN_SHIFT;
+}
+
 struct fdb *
-fdb_create(void)
+fdb_create(uint32_t addresses)
 {
 	struct rte_hash_parameters params = {
 		.name = "fdb",
-		/* Twice the guests: entries of guests that left wait for their grace period. */
-		.entries = 2 * GUEST_MAX,
+		.entries = addresses,
 		.key_len = sizeof(uint64_t),
 		.hash_func = rte_hash_crc,
 		.socket_id = SOCKET_ID_ANY,
@@ -34,6 +68,7 @@ fdb_create(void)
 		return NULL;
 	}
 	rte_spinlock_init(&fdb->writer);
+	fdb->addresses = addresses;
 	fdb->hash = rte_hash_create(&params);
 	if (fdb->hash == NULL) {
 		rte_free(fdb);
@@ -85,6 +120,231 @@ fdb_reclaim(struct fdb *fdb, int32_t position)
 	rte_spinlock_lock(&fdb->writer);
 	rte_hash_free_key_with_position(fdb->hash, position);
 	rte_spinlock_unlock(&fdb->writer);
+}
+
+static bool
+find(const struct fdb *fdb, uint64_t key, uint64_t *value)
+{
+	void *data;
+
+	if (rte_hash_lookup_data(fdb->hash, &key, &data) < 0)
+		return false;
+	*value = (uintptr_t)data;
+	return true;
+}
+
+static int
+put(struct fdb *fdb, uint64_t key, uint64_t value)
+{
+	return rte_hash_add_key_data(fdb->hash, &key, (void *)(uintptr_t)value);
+}
+
+/* Where an owner's addresses are counted. */
+static uint32_t *
+count_of(struct fdb *fdb, uint16_t owner)
+{
+	return &fdb->learned[RTE_MIN(owner, (uint16_t)ID_MAX)];
+}
+
+/* fdb_see() of an address that somebody has. Under the lock. */
+static enum fdb_seen
+see_again(struct fdb *fdb, uint64_t key, uint64_t value, uint16_t owner, uint32_t limit,
+	uint32_t now)
+{
+	uint16_t before = owner_of(value);
+
+	if (before == owner) {
+		if (!(value & STATIC))
+			put(fdb, key, make_value(owner, now));
+		return FDB_SEEN_KNOWN;
+	}
+	if ((value & STATIC) || now - seen_at(value) < HOLD)
+		return FDB_SEEN_TAKEN;
+	if (*count_of(fdb, owner) >= limit)
+		return FDB_SEEN_FULL;
+	--*count_of(fdb, before);
+	++*count_of(fdb, owner);
+	put(fdb, key, make_value(owner, now));
+	return FDB_SEEN_MOVED;
+}
+
+/*
+ * A worker does not wait for a thread that has lost its CPU while it holds the lock: there will be
+ * another frame.
+ */
+static bool
+lock_briefly(struct fdb *fdb)
+{
+	unsigned int i;
+
+	for (i = 0; i < SPINS_MAX; i++) {
+		if (rte_spinlock_trylock(&fdb->writer))
+			return true;
+		rte_pause();
+	}
+	return false;
+}
+
+enum fdb_seen
+fdb_see(struct fdb *fdb, uint64_t key, uint16_t owner, uint32_t limit, uint32_t now)
+{
+	enum fdb_seen seen = FDB_SEEN_FULL;
+	uint64_t value;
+
+	/* Without the lock in the usual case. */
+	if (find(fdb, key, &value) && owner_of(value) == owner &&
+			((value & STATIC) || seen_at(value) == now))
+		return FDB_SEEN_KNOWN;
+	if (!lock_briefly(fdb))
+		return find(fdb, key, &value) && owner_of(value) != owner ? FDB_SEEN_TAKEN
+									  : FDB_SEEN_FULL;
+	if (find(fdb, key, &value)) {
+		seen = see_again(fdb, key, value, owner, limit, now);
+	} else if (*count_of(fdb, owner) < limit && put(fdb, key, make_value(owner, now)) == 0) {
+		++*count_of(fdb, owner);
+		seen = FDB_SEEN_NEW;
+	}
+	rte_spinlock_unlock(&fdb->writer);
+	return seen;
+}
+
+uint32_t
+fdb_learned(struct fdb *fdb, uint16_t owner)
+{
+	return __atomic_load_n(count_of(fdb, owner), __ATOMIC_RELAXED);
+}
+
+int
+fdb_set_static(struct fdb *fdb, uint64_t key, uint16_t owner)
+{
+	uint64_t value;
+	int ret;
+
+	rte_spinlock_lock(&fdb->writer);
+	if (find(fdb, key, &value) && !(value & STATIC))
+		--*count_of(fdb, owner_of(value));
+	ret = put(fdb, key, owner | STATIC);
+	rte_spinlock_unlock(&fdb->writer);
+	return ret;
+}
+
+/* Addresses that are to be forgotten, and where they were, to be reclaimed. */
+struct victims {
+	struct victim {
+		uint64_t key;
+		int32_t position;
+	} *at;
+	uint32_t n, room;
+	fdb_match_fn *match;
+	void *arg;
+};
+
+/* Without memory the others are forgotten the next time. */
+static bool
+note_victim(uint64_t key, uint16_t owner, uint32_t seen, void *arg)
+{
+	struct victims *v = arg;
+
+	if (!v->match(key, owner, seen, v->arg))
+		return false;
+	if (v->n == v->room) {
+		uint32_t room = v->room > 0 ? 2 * v->room : 64;
+		struct victim *more = realloc(v->at, room * sizeof(*more));
+
+		if (more == NULL)
+			return false;
+		v->at = more;
+		v->room = room;
+	}
+	v->at[v->n++] = (struct victim){ key, -ENOENT };
+	return true;
+}
+
+/* If it is still the same: a worker may have seen it again meanwhile. */
+static void
+forget_one(struct fdb *fdb, struct victims *v, struct victim *one)
+{
+	uint64_t value;
+
+	rte_spinlock_lock(&fdb->writer);
+	if (find(fdb, one->key, &value) && v->match(one->key, owner_of(value),
+			value & STATIC ? 0 : seen_at(value), v->arg)) {
+		one->position = rte_hash_del_key(fdb->hash, &one->key);
+		if (!(value & STATIC))
+			--*count_of(fdb, owner_of(value));
+	}
+	rte_spinlock_unlock(&fdb->writer);
+}
+
+uint32_t
+fdb_forget(struct fdb *fdb, struct rte_rcu_qsbr *rcu, fdb_match_fn *match, void *arg)
+{
+	struct victims v = { .match = match, .arg = arg };
+	uint32_t i;
+
+	fdb_visit(fdb, note_victim, &v);
+	for (i = 0; i < v.n; i++)
+		forget_one(fdb, &v, &v.at[i]);
+	if (v.n > 0)
+		wait_for_workers(rcu);
+	for (i = 0; i < v.n; i++)
+		fdb_reclaim(fdb, v.at[i].position);
+	free(v.at);
+	return v.n;
+}
+
+/* The oldest address of an owner. */
+struct oldest {
+	uint16_t owner;
+	uint64_t key;
+	uint32_t seen; /* 0: none yet */
+};
+
+static bool
+find_oldest(uint64_t key, uint16_t owner, uint32_t seen, void *arg)
+{
+	struct oldest *o = arg;
+
+	if (owner == o->owner && seen != 0 && (o->seen == 0 || seen < o->seen)) {
+		o->key = key;
+		o->seen = seen;
+	}
+	return false;
+}
+
+static bool
+is_oldest(uint64_t key, uint16_t owner, uint32_t seen, void *arg)
+{
+	const struct oldest *o = arg;
+
+	return key == o->key && owner == o->owner && seen == o->seen;
+}
+
+bool
+fdb_give_way(struct fdb *fdb, struct rte_rcu_qsbr *rcu, uint16_t owner, uint32_t silence,
+	uint32_t now)
+{
+	struct oldest o = { .owner = owner };
+
+	fdb_visit(fdb, find_oldest, &o);
+	if (o.seen == 0 || now - o.seen < silence)
+		return false;
+	return fdb_forget(fdb, rcu, is_oldest, &o) > 0;
+}
+
+void
+fdb_visit(struct fdb *fdb, fdb_match_fn *visit, void *arg)
+{
+	const void *key;
+	uint32_t next = 0;
+	void *data;
+
+	while (rte_hash_iterate(fdb->hash, &key, &data, &next) >= 0) {
+		uint64_t k, value = (uintptr_t)data;
+
+		memcpy(&k, key, sizeof(k));
+		visit(k, owner_of(value), value & STATIC ? 0 : seen_at(value), arg);
+	}
 }
 
 uint16_t

@@ -6,10 +6,15 @@
  * @file
  * The forwarding database: which guest has which MAC address.
  *
- * A MAC belongs to one guest, for as long as that guest lives; nothing ages. So the table is
- * written twice in the life of a guest and read for every frame: an rte_hash with lock-free
- * readers. Walking a list of guests, as vhost switches used to do, costs the more the more guests
- * there are; a hash looks a burst up at once, with the buckets prefetched.
+ * A key is a domain and a MAC (port/domain.h). The table is written rarely and read for every
+ * frame: an rte_hash with lock-free readers. Walking a list of guests, as vhost switches used to
+ * do, costs the more the more guests there are; a hash looks a burst up at once, with the buckets
+ * prefetched.
+ *
+ * The MAC of a guest without a named port is given to it by fdb_add(), and is its own until
+ * fdb_remove(). Addresses of named ports, and of the uplink in their domains, are noted as they are
+ * seen (fdb_see()): they may move, and are forgotten when they were not seen for long. Those that
+ * a port's settings name are static.
  *
  * Frames of one burst mostly follow each other to the same destination, so a burst is looked up
  * by its runs of equal keys.
@@ -19,6 +24,7 @@
  * two steps with a grace period between them (see fdb_remove()).
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -28,12 +34,19 @@
 #include "main.h"
 
 struct fdb;
+struct rte_rcu_qsbr;
 
 /** fdb_lookup_burst()'s answer for an address that nobody has. */
 #define FDB_NONE UINT16_MAX
 
+/** Its answer for an address behind the uplink. */
+#define FDB_UPLINK 0xfffe
+
 /** The bits of a key that a lookup looks at; what a caller keeps in the others does not matter. */
 #define FDB_KEY_MASK (RTE_BIT64(60) - 1)
+
+/** Of these, the bits of the MAC. */
+#define FDB_MAC_MASK (RTE_BIT64(48) - 1)
 
 /** Addresses looked up at once, rte_hash's limit (RTE_HASH_LOOKUP_BULK_MAX). */
 #define FDB_BURST_MAX 64
@@ -54,6 +67,16 @@ fdb_key(const struct rte_ether_addr *mac)
 	return key & UINT64_C(0xffffffffffff);
 }
 
+/** fdb_key() of an address that may be the last thing in its memory. */
+static inline uint64_t
+fdb_key_of(const struct rte_ether_addr *mac)
+{
+	uint64_t key = 0;
+
+	memcpy(&key, mac, RTE_ETHER_ADDR_LEN);
+	return key;
+}
+
 /**
  * The way back from fdb_key().
  *
@@ -69,9 +92,10 @@ fdb_key_to_mac(uint64_t key, struct rte_ether_addr *mac)
 /**
  * Create an empty database. Main thread.
  *
+ * @param addresses how many there can be
  * @return it, or NULL with rte_errno set
  */
-struct fdb *fdb_create(void);
+struct fdb *fdb_create(uint32_t addresses);
 
 /**
  * Free it. Main thread, when no worker runs any more.
@@ -107,6 +131,78 @@ int32_t fdb_remove(struct fdb *fdb, uint64_t key);
  * @param position what fdb_remove() returned, when not negative
  */
 void fdb_reclaim(struct fdb *fdb, int32_t position);
+
+/** What became of an address that was seen. */
+enum fdb_seen {
+	FDB_SEEN_KNOWN,
+	FDB_SEEN_NEW,
+	FDB_SEEN_MOVED, /**< it was another's */
+	FDB_SEEN_TAKEN, /**< it is another's: a static one, or one that was seen there just now */
+	FDB_SEEN_FULL,	/**< not learned: the owner, or the table, can have no more */
+};
+
+/**
+ * A frame came from an address of a domain. Any thread, mostly workers.
+ *
+ * @param fdb the database
+ * @param key domain and MAC
+ * @param owner device id of the port, or FDB_UPLINK
+ * @param limit how many addresses the owner may learn
+ * @param now in tenths of a second, from any beginning
+ * @return what it is now
+ */
+enum fdb_seen fdb_see(struct fdb *fdb, uint64_t key, uint16_t owner, uint32_t limit, uint32_t now);
+
+/**
+ * Make an address static. Whoever has learned it loses it. Any thread.
+ *
+ * @param fdb the database
+ * @param key domain and MAC
+ * @param owner device id of the port
+ * @return 0 or -ENOSPC
+ */
+int fdb_set_static(struct fdb *fdb, uint64_t key, uint16_t owner);
+
+/** How many addresses an owner has learned, device id or FDB_UPLINK. Any thread. */
+uint32_t fdb_learned(struct fdb *fdb, uint16_t owner);
+
+/**
+ * Forget the address of an owner that was not seen for longest, if it was silent for long enough.
+ * Any thread but workers; waits for a grace period.
+ *
+ * @param fdb the database
+ * @param rcu of the workers
+ * @param owner device id
+ * @param silence how long, in tenths of a second
+ * @param now in tenths of a second
+ * @return whether there is room for another now
+ */
+bool fdb_give_way(struct fdb *fdb, struct rte_rcu_qsbr *rcu, uint16_t owner, uint32_t silence,
+	uint32_t now);
+
+/** Whether an address is to be forgotten. seen: 0 for a static one. */
+typedef bool fdb_match_fn(uint64_t key, uint16_t owner, uint32_t seen, void *arg);
+
+/**
+ * Forget addresses, and wait for a grace period if there were any. Any thread but workers.
+ *
+ * @param fdb the database
+ * @param rcu of the workers
+ * @param match called for each address, and again under the lock of the writers
+ * @param arg passed to match
+ * @return how many were forgotten
+ */
+uint32_t fdb_forget(struct fdb *fdb, struct rte_rcu_qsbr *rcu, fdb_match_fn *match, void *arg);
+
+/**
+ * Look at all addresses. Any thread but workers.
+ *
+ * @param fdb the database
+ * @param visit called for each; its answer does not matter. What workers learn or move meanwhile
+ *   it may miss
+ * @param arg passed to visit
+ */
+void fdb_visit(struct fdb *fdb, fdb_match_fn *visit, void *arg);
 
 /**
  * Find the guests of a burst. Worker.

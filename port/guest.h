@@ -38,6 +38,8 @@
 #include <rte_rcu_qsbr.h>
 #include "main.h"
 #include "port/fdb.h"
+#include "port/limit.h"
+#include "port/port.h"
 #include "stats/counters.h"
 #include "uplink/uplink.h"
 #include "vhost/vring.h"
@@ -47,6 +49,8 @@ enum guest_report {
 	GUEST_REPORT_SOURCE_INVALID,
 	GUEST_REPORT_MAC_TAKEN,
 	GUEST_REPORT_FDB_FULL,
+	GUEST_REPORT_MOVED, /**< refused_mac is now this guest's */
+	GUEST_REPORT_NO_ROOM, /**< an address was not learned: one that is silent may give way */
 	GUEST_REPORT_BROKEN_TRANSMIT,
 	GUEST_REPORT_BROKEN_RECEIVE,
 	GUEST_REPORT_MAX
@@ -55,9 +59,10 @@ enum guest_report {
 /** One guest. Constant while it is published, but for what is marked. */
 struct guest {
 	struct device *device;	 /**< its virtqueues */
-	uint64_t serial;	 /**< no other guest ever has the same */
+	struct port *port;	 /**< its named port, NULL: none */
+	uint64_t serial;	 /**< no other guest ever has the same; atomic */
 	uint16_t id;		 /**< device id */
-	uint16_t vlan;		 /**< VLAN_TAG_BASE + id */
+	uint16_t vlan;		 /**< VLAN_TAG_BASE + id; of a named port its native VLAN, or 0 */
 	uint16_t worker;	 /**< index of the worker that polls it */
 	bool registered;	 /**< has a MAC, and its filter is set; atomic, release */
 	bool pending;		 /**< has a MAC that the NIC is yet to be given; atomic */
@@ -69,12 +74,18 @@ struct guest {
 	bool programmed;	 /**< the uplink has its MAC; under the mutex */
 	bool registered_logged;	 /**< under the mutex */
 	bool nic_refusal_logged; /**< under the mutex */
+	uint64_t moved_logged;	 /**< TSC of the last line about a move; under the mutex */
 	bool fault_logged;	 /**< that its memory has gone was logged; under the mutex */
 	bool mirrored;		 /**< its frames are copied to the mirror port; atomic */
 	uint64_t mac;		 /**< key of the MAC; written before pending and registered */
 	uint32_t reports;	 /**< bits of enum guest_report that are to be logged; atomic */
 	uint64_t refused_mac;	 /**< key of the address of those reports; atomic */
 	uint64_t learn_after;	 /**< TSC, no MAC is learned before; its worker's own */
+	uint64_t last_source; /**< key that it sent from last, with its domain; its worker's own */
+	uint32_t last_seen;   /**< when that was noted, tenths of a second; its worker's own */
+	struct limits limits;
+	uint32_t asked_room; /**< when room for an address was asked for; its worker's own */
+	char label[PORT_NAME_SIZE + 8]; /**< for log lines after its id: "" or " port NAME:" */
 	char socket[108];	 /**< path that it came by */
 };
 
@@ -86,10 +97,12 @@ struct guest_set {
 
 /** All guests, and what is needed to let them come and go. */
 struct guests {
-	struct guest *by_id[GUEST_MAX];		   /**< atomic */
+	struct guest *by_id[ID_MAX];		   /**< atomic */
 	struct guest_set *all;			   /**< atomic */
+	struct guest_set *shared;		   /**< of these, those without a port; atomic */
 	struct guest_set *of_worker[RTE_MAX_LCORE]; /**< atomic; the guests that a worker polls */
 
+	struct ports ports;
 	struct fdb *fdb;
 	struct uplink *uplink;
 	struct rte_rcu_qsbr *rcu;
@@ -99,7 +112,7 @@ struct guests {
 	int wake_fd;	    /**< eventfd, readable when guests_update_uplink() has work */
 	pthread_mutex_t mutex;
 	uint64_t serial;      /**< of the last guest; under the mutex */
-	uint16_t mirrored;    /**< device id, GUEST_MAX: none; under the mutex */
+	uint16_t mirrored;    /**< device id, ID_MAX: none; under the mutex */
 	TAILQ_HEAD(, device) waiting; /**< for a place, the first to come first; under the mutex */
 	bool closing;		      /**< no more guests; under the mutex */
 };
@@ -109,7 +122,7 @@ struct guests {
  *
  * @param[out] guests to initialise; counters[], fdb, uplink and rcu are then set by the caller
  * @param nb_workers number of workers
- * @param limit number of guests, at most GUEST_MAX
+ * @param limit number of guests of historical sockets, at most GUEST_MAX
  * @return 0 or a negative errno
  */
 int guests_init(struct guests *guests, unsigned int nb_workers, unsigned int limit);
@@ -180,6 +193,26 @@ int guests_learn(struct guests *guests, struct guest *guest, const struct rte_et
 void guests_disable(struct guests *guests, struct guest *guest, enum guest_report report);
 
 /**
+ * Have something about a guest of a named port looked after by the control loop. Worker.
+ *
+ * @param guests the table
+ * @param g the guest
+ * @param key of the address that it is about
+ * @param what GUEST_REPORT_MOVED or GUEST_REPORT_NO_ROOM
+ */
+void guests_report_address(struct guests *guests, struct guest *g, uint64_t key,
+	enum guest_report what);
+
+/** Make guests_update_uplink() run. Any thread. */
+void guests_wake(const struct guests *guests);
+
+/** Log what workers have reported of a guest. Under the mutex. */
+void guests_log_reports(struct guest *g);
+
+/** Have the uplink forget a guest's MAC. Under the mutex. */
+void guests_withdraw_address(struct guests *guests, const struct guest *g);
+
+/**
  * Give pending MACs to the uplink and register their guests; log who is registered, whom the NIC
  * refused, what workers report, and whose memory has gone. Control loop, when wake_fd is readable.
  *
@@ -192,7 +225,7 @@ void guests_update_uplink(struct guests *guests);
  * returns. Any thread but workers.
  *
  * @param guests the table
- * @param id device id of a guest that is there or is to come; GUEST_MAX: of none
+ * @param id device id of a guest that is there or is to come; ID_MAX: of none
  */
 void guests_mirror(struct guests *guests, uint16_t id);
 
@@ -223,7 +256,7 @@ guest_is_mirrored(const struct guest *g)
 static inline struct guest *
 guests_get(struct guests *guests, uint16_t id)
 {
-	return id < GUEST_MAX ? __atomic_load_n(&guests->by_id[id], __ATOMIC_ACQUIRE) : NULL;
+	return id < ID_MAX ? __atomic_load_n(&guests->by_id[id], __ATOMIC_ACQUIRE) : NULL;
 }
 
 /** Whether a guest has a MAC that the uplink knows. Any thread. */

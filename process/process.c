@@ -31,6 +31,9 @@ static const int deadly[] = { SIGABRT, SIGSEGV, SIGILL, SIGFPE, SIGSYS };
 static const int ignored[] = { SIGPIPE, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO,
 	SIGSTKFLT, SIGXFSZ, SIGTTIN, SIGTTOU };
 
+/* SIGHUP reads settings again. Of the process, as its signals are. */
+static bool reloads;
+
 /* AddressSanitizer's, if the program was built with it. */
 void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
 
@@ -130,6 +133,20 @@ process_catch_signals(void)
 }
 
 void
+process_reload_on_hangup(void)
+{
+	reloads = true;
+}
+
+bool
+process_takes_reload(int fd)
+{
+	struct signalfd_siginfo info;
+
+	return read(fd, &info, sizeof(info)) == sizeof(info) && info.ssi_signo == SIGHUP && reloads;
+}
+
+void
 process_ignore_others(void)
 {
 	int sig;
@@ -146,6 +163,8 @@ process_is_to_end(void)
 	sigset_t pending, set;
 
 	get_ending(&set);
+	if (reloads)
+		sigdelset(&set, SIGHUP);
 	sigpending(&pending);
 	sigandset(&pending, &pending, &set);
 	return !sigisemptyset(&pending);

@@ -38,6 +38,20 @@ void process_raise_limits(void);
  */
 int process_catch_signals(void);
 
+/**
+ * Have SIGHUP read settings again, which the control loop does, instead of ending the program. Main
+ * thread, before EAL.
+ */
+void process_reload_on_hangup(void);
+
+/**
+ * Take a signal. Called by the control loop.
+ *
+ * @param fd from process_catch_signals(), readable
+ * @return whether it asks for a reload, and not for the end
+ */
+bool process_takes_reload(int fd);
+
 /** Ignore realtime signals that no driver has a handler for. After all drivers have started. */
 void process_ignore_others(void);
 

@@ -42,7 +42,14 @@
 	_(UPLINK_FULL, uplink_full, "transmit queue of the NIC is full")                           \
 	_(UPLINK_TOO_LONG, uplink_too_long, "longer than the uplink's MTU or its driver can send") \
 	_(UPLINK_REFUSED, uplink_refused, "the uplink's driver did not accept it")                 \
-	_(LINK_DOWN, link_down, "the uplink has no link")                                          \
+	_(LINK_DOWN, link_down, "the uplink has no link, or a port's link is set down")            \
+	_(VLAN_NOT_ALLOWED, vlan_not_allowed, "a VLAN tag that the port may not use")              \
+	_(SOURCE_NOT_ALLOWED, source_not_allowed, "source MAC is not one of the port's addresses") \
+	_(STORM, storm, "more to many or to unknown addresses than the port may send")             \
+	_(RATE, rate, "more than may be sent to the destination port")                             \
+	_(ISOLATED, isolated, "from one isolated port to another")                                 \
+	_(RESERVED_ADDRESS, reserved_address,                                                      \
+	  "destination is reserved for bridges, 01:80:c2:00:00:00 to 0f")                          \
 	_(OFFLOAD, offload, "checksum or segmentation could not be completed in software")         \
 	_(NO_MBUF, no_mbuf, "mbuf pool was empty")
 
@@ -51,6 +58,8 @@
 	_(RING_FULL, ring_full, "the guest's receive ring is full")                                \
 	_(DISABLED, disabled, "the guest is disabled")                                             \
 	_(GUEST_STOPPED, guest_stopped, "the guest's device is stopped")                           \
+	_(LINK_DOWN, link_down, "the port's link is set down")                                     \
+	_(RATE, rate, "more than may be sent to the port")                                         \
 	_(TOO_LONG, too_long, "longer than the guest's buffers")                                   \
 	_(OFFLOAD, offload, "checksum or segmentation could not be completed in software")         \
 	_(NO_MBUF, no_mbuf, "mbuf pool was empty when the frame was copied or segmented")
@@ -64,6 +73,9 @@
 	_(WRONG_POOL, wrong_pool, "the NIC put it in the pool of another guest")                   \
 	_(OWN, own, "the guest's own frame, returned by the NIC's switch")                   \
 	_(NO_ROOM, no_room, "no room in front of the frame for the tag that the NIC took off")     \
+	_(RESERVED_ADDRESS, reserved_address,                                                      \
+	  "destination is reserved for bridges, 01:80:c2:00:00:00 to 0f")                          \
+	_(OUTSIDE, outside, "for an address that was last seen at the uplink itself")              \
 	_(CUT, cut, "truncated by the port: longer than it can receive")
 
 #define DROP_ENUM_TX(upper, lower, text) TX_DROP_##upper,
@@ -78,6 +90,7 @@ enum uplink_drop { FOREACH_UPLINK_DROP(DROP_ENUM_UPLINK) UPLINK_DROP_MAX };
 struct guest_counters {
 	uint64_t tx_ok;
 	uint64_t tx_direct; /**< of tx_ok: copied once, into another guest's buffer */
+	uint64_t fdb_full;  /**< frames whose source was not learned: the port has no room for it */
 	uint64_t rx_ok;
 	uint64_t tx_drop[TX_DROP_MAX];
 	uint64_t rx_drop[RX_DROP_MAX];
@@ -93,7 +106,7 @@ struct uplink_counters {
 
 /** All that one worker counts. */
 struct counters {
-	struct guest_counters guest[GUEST_MAX];
+	struct guest_counters guest[ID_MAX];
 	struct uplink_counters uplink;
 };
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include "stats/counters.h"
 #include "switch/burst.h"
 #include "switch/offload.h"
 
@@ -42,9 +43,9 @@ note_frame(struct burst *b, uint16_t i, const struct iovec *segment, uint16_t n,
 	b->data[i] = segment[0].iov_base;
 	rte_prefetch0(b->data[i]);
 	rte_prefetch0(b->data[i] + segment[0].iov_len - 1);
-	if (unlikely(segment[0].iov_len < RTE_ETHER_HDR_LEN)) {
-		b->data[i] = b->ether[i];
-		burst_read(b, i, b->ether[i], RTE_ETHER_HDR_LEN);
+	if (unlikely(segment[0].iov_len < RTE_MIN(len, (uint64_t)HEAD_LEN))) {
+		b->data[i] = b->head[i];
+		burst_read(b, i, b->head[i], HEAD_LEN);
 	}
 	if (b->d->may_ask != 0 && header_asks(header))
 		burst_check_header(b, i, header);
@@ -88,6 +89,7 @@ burst_check_header(struct burst *b, uint16_t i, const uint8_t *header)
 	asks = offload_check_header(&asked, b->d->may_ask, front, have, b->len[i], &b->header[i]);
 	if (likely(asks != 0))
 		burst_note_asks(b, i, asks);
+	b->why[i] = TX_DROP_OFFLOAD; /* if it is OFFLOAD_INVALID */
 }
 
 enum vring_status
@@ -116,9 +118,14 @@ burst_gather_chain(struct burst *b, uint16_t i)
 }
 
 void
-burst_gather_packed(struct burst *b, uint16_t upto)
+burst_gather_odd(struct burst *b, uint16_t upto)
 {
-	gather_vring(b, upto, true);
+	if (b->vq->packed && b->d->may_ask)
+		gather_vring(b, upto, true, true);
+	else if (b->vq->packed)
+		gather_vring(b, upto, true, false);
+	else
+		gather_vring(b, upto, false, true);
 }
 
 void
@@ -137,6 +144,7 @@ burst_of_vring(struct burst *b, struct device *d, struct virtqueue *vq)
 	b->d = d;
 	b->vq = vq;
 	b->mbuf = NULL;
+	b->rules = NULL;
 	b->keyed = b->known = b->nb_receivers = 0;
 	b->has_asks = false;
 	b->long_frame = BURST_VIEWS;
@@ -165,6 +173,7 @@ burst_of_mbufs(struct burst *b, struct rte_mbuf **frames, uint16_t n)
 	b->d = NULL;
 	b->vq = NULL;
 	b->mbuf = frames;
+	b->rules = NULL;
 	b->limit = b->n = n;
 	b->keyed = b->known = b->nb_receivers = 0;
 	b->status = VRING_OK;
@@ -271,7 +280,11 @@ burst_copy_into(struct burst *b, uint16_t i, struct rte_mbuf *m, uint32_t max)
 		return NULL;
 	}
 	read_keys(b, (uint16_t)(i + 1));
-	write_destination(rte_pktmbuf_mtod(m, void *), b->key[i]);
+	if (unlikely(b->rules != NULL))
+		memcpy(rte_pktmbuf_mtod(m, void *), b->head[i], RTE_MIN(m->data_len,
+			(uint16_t)(b->key[i] & KEY_TAGGED ? HEAD_LEN : RTE_ETHER_HDR_LEN)));
+	else
+		write_destination(rte_pktmbuf_mtod(m, void *), b->key[i]);
 	return m;
 }
 

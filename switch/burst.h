@@ -57,11 +57,31 @@
 #define LOOKUP_AHEAD 8
 
 /**
- * Beside a key, in bits that the FDB does not look at: what the frame asks for in its virtio-net
- * header. So all frames of a run ask for the same.
+ * @name Beside a key, in bits that the FDB does not look at.
+ * What the frame asks for in its virtio-net header, as a code, or that it is to be dropped; and for
+ * frames of a named port whether there is a tag in the frame. So all frames of a run are alike.
  */
-#define KEY_ASKS_SHIFT 60
-_Static_assert(FDB_KEY_MASK >> KEY_ASKS_SHIFT == 0, "the bits are free");
+/**@{*/
+#define KEY_CODE_SHIFT 60
+#define KEY_TAGGED RTE_BIT64(63)
+enum key_code {
+	CODE_NOTHING,
+	CODE_CSUM,
+	CODE_TSO4,
+	CODE_TSO6,
+	CODE_TSO4_ECN,
+	CODE_TSO6_ECN,
+	CODE_DROP, /**< why says why */
+	CODE_MASK
+};
+/**@}*/
+_Static_assert(FDB_KEY_MASK >> KEY_CODE_SHIFT == 0 && CODE_MASK == 7, "the bits are free");
+
+/** Bytes of a frame of a named port that are read once: addresses, a tag, the type after it. */
+#define HEAD_LEN 18
+
+/** Of these, the bytes that are read at once; all that counts of an untagged frame is there. */
+#define HEAD_FIRST 16
 
 /** mbuf->port of a frame on its way: the device id of its sender, or one of these. */
 #define FROM_UPLINK 0xfffe
@@ -69,6 +89,9 @@ _Static_assert(FDB_KEY_MASK >> KEY_ASKS_SHIFT == 0, "the bits are free");
 #define FROM_GONE 0xfffc  /**< of a guest that has left since */
 
 struct batch;
+struct guest;
+struct port_rules;
+struct worker;
 
 /** A receive virtqueue that has frames of the burst, which its driver cannot see yet. */
 struct receiver {
@@ -102,9 +125,20 @@ struct burst {
 	uint64_t key[BURST_VIEWS];	  /**< destination MAC, read once, and asks */
 	uint8_t asks[BURST_VIEWS];	  /**< OFFLOAD_* that header asks for, or OFFLOAD_INVALID */
 	struct virtio_net_hdr header[BURST_VIEWS]; /**< checked; nothing else of it is passed on */
-	uint8_t ether[BURST_VIEWS][16];	  /**< for data, if the first segment is shorter */
+	uint8_t head[BURST_VIEWS][24]; /**< for data, if the first segment is shorter; with rules
+					  HEAD_LEN bytes of the frame, of an untagged one
+					  HEAD_FIRST, read once */
+	uint16_t tci[BURST_VIEWS];  /**< with KEY_TAGGED: priority of the tag, as in TCI */
+	uint8_t why[BURST_VIEWS];   /**< of CODE_DROP: enum tx_drop */
 	struct iovec segment[BURST_VIEWS][SEGMENTS_KEPT];
 	struct iovec long_segment[SEGMENTS_MAX];
+
+	/* Of a guest of a named port. */
+	const struct port_rules *rules; /**< of the sender's named port, NULL: it has none */
+	struct worker *worker; /**< who polls it */
+	struct guest *from;    /**< the sender */
+	uint64_t native_key;   /**< domain of untagged frames, in a key */
+	uint64_t source;       /**< key of the address that it sent from last */
 };
 
 /** Frames of a burst that have one destination. */
@@ -115,6 +149,8 @@ struct run {
 	uint64_t mask;	 /**< 0: keys do not matter */
 	uint16_t sender; /**< device id, or FROM_FLOOD; of mbufs their own ports count */
 	uint16_t vring;	 /**< receive virtqueue, RINGS_MAX: any */
+	bool retag;	 /**< the frame's tag, if any, becomes tag, and its head is written again */
+	uint16_t tag;	 /**< with retag: the VLAN of the tag, 0: none */
 };
 
 /** Begin with frames in mbufs, each of at least an Ethernet header. At most BURST_VIEWS. */
@@ -192,6 +228,27 @@ burst_note_asks(struct burst *b, uint16_t i, uint8_t asks)
  */
 void burst_check_header(struct burst *b, uint16_t i, const uint8_t *header);
 
+/** burst_check_header() of a frame that asks for a checksum alone. Returns false for another. */
+static inline bool
+note_checksum(struct burst *b, uint16_t i, const uint8_t *header)
+{
+	uint16_t offset, start;
+	uint64_t front;
+
+	memcpy(&front, header, sizeof(front));
+	memcpy(&offset, header + sizeof(front), sizeof(offset));
+	rte_compiler_barrier(); /* what is checked is the copy */
+	start = (uint16_t)(front >> 48);
+	if (unlikely((uint16_t)front != VIRTIO_NET_HDR_F_NEEDS_CSUM || start < RTE_ETHER_HDR_LEN ||
+			(uint32_t)start + offset + sizeof(uint16_t) > b->len[i]))
+		return false;
+	front = (uint64_t)start << 48 | VIRTIO_NET_HDR_F_NEEDS_CSUM;
+	memcpy(&b->header[i], &front, sizeof(front));
+	memcpy((uint8_t *)&b->header[i] + sizeof(front), &offset, sizeof(offset));
+	burst_note_asks(b, i, OFFLOAD_CSUM);
+	return true;
+}
+
 /** What frame i asks for, OFFLOAD_* or OFFLOAD_INVALID. */
 static inline uint8_t
 burst_asks(const struct burst *b, uint16_t i)
@@ -199,16 +256,50 @@ burst_asks(const struct burst *b, uint16_t i)
 	return unlikely(b->has_asks) ? b->asks[i] : 0;
 }
 
+/** The code of what a frame asks for. */
+static inline uint64_t
+code_of_asks(uint8_t asks)
+{
+	static const uint8_t code[16] = { [OFFLOAD_CSUM] = CODE_CSUM,
+		[OFFLOAD_CSUM | OFFLOAD_TSO4] = CODE_TSO4,
+		[OFFLOAD_CSUM | OFFLOAD_TSO6] = CODE_TSO6,
+		[OFFLOAD_CSUM | OFFLOAD_TSO4 | OFFLOAD_ECN] = CODE_TSO4_ECN,
+		[OFFLOAD_CSUM | OFFLOAD_TSO6 | OFFLOAD_ECN] = CODE_TSO6_ECN,
+		[OFFLOAD_TSO4 | OFFLOAD_TSO6] = CODE_DROP };
+
+	return code[asks & 15];
+}
+
+/** Whether frames of a key are to be dropped. */
+static inline bool
+key_is_dropped(uint64_t key)
+{
+	return (key >> KEY_CODE_SHIFT & CODE_MASK) == CODE_DROP;
+}
+
+/** The priority of frame i, as in TCI, if it has a tag. */
+static inline uint16_t
+burst_priority(const struct burst *b, uint16_t i)
+{
+	return b->key[i] & KEY_TAGGED ? b->tci[i] : 0;
+}
+
 /** What the frames of a key ask for. */
 static inline uint8_t
 key_asks(uint64_t key)
 {
-	return (uint8_t)(key >> KEY_ASKS_SHIFT);
+	static const uint8_t asks[8] = { [CODE_CSUM] = OFFLOAD_CSUM,
+		[CODE_TSO4] = OFFLOAD_CSUM | OFFLOAD_TSO4,
+		[CODE_TSO6] = OFFLOAD_CSUM | OFFLOAD_TSO6,
+		[CODE_TSO4_ECN] = OFFLOAD_CSUM | OFFLOAD_TSO4 | OFFLOAD_ECN,
+		[CODE_TSO6_ECN] = OFFLOAD_CSUM | OFFLOAD_TSO6 | OFFLOAD_ECN };
+
+	return asks[key >> KEY_CODE_SHIFT & CODE_MASK];
 }
 
-/** Gather frame i. */
+/** Gather frame i. may_ask: whether its sender may ask for something. */
 static inline enum vring_status
-gather_one(struct burst *b, uint16_t i, bool packed)
+gather_one(struct burst *b, uint16_t i, bool packed, bool may_ask)
 {
 	const struct device *d = b->d;
 	const struct virtqueue *vq = b->vq;
@@ -227,7 +318,7 @@ gather_one(struct burst *b, uint16_t i, bool packed)
 		return burst_gather_chain(b, i);
 	b->data[i] = at + d->hdr_len;
 	b->len[i] = e.len - d->hdr_len;
-	if (unlikely(d->may_ask != 0) && header_asks(at))
+	if (may_ask && header_asks(at) && !note_checksum(b, i, at))
 		burst_check_header(b, i, at);
 	if (packed) {
 		b->count[i] = 1;
@@ -241,10 +332,10 @@ gather_one(struct burst *b, uint16_t i, bool packed)
 
 /** gather() for one kind of virtqueue. */
 static inline void
-gather_vring(struct burst *b, uint16_t upto, bool packed)
+gather_vring(struct burst *b, uint16_t upto, bool packed, bool may_ask)
 {
 	while (b->n < upto && b->n < b->limit) {
-		enum vring_status status = gather_one(b, b->n, packed);
+		enum vring_status status = gather_one(b, b->n, packed, may_ask);
 
 		if (unlikely(status != VRING_OK)) {
 			b->status = status;
@@ -255,8 +346,8 @@ gather_vring(struct burst *b, uint16_t upto, bool packed)
 	}
 }
 
-/** gather() for a packed virtqueue. */
-void burst_gather_packed(struct burst *b, uint16_t upto);
+/** gather() for a packed virtqueue, or a sender that may ask for something. */
+void burst_gather_odd(struct burst *b, uint16_t upto);
 
 /**
  * Gather frames up to this one. A burst ends at the first frame that is not good: its turn will
@@ -267,22 +358,72 @@ gather(struct burst *b, uint16_t upto)
 {
 	if (b->n >= upto || b->n >= b->limit)
 		return;
-	if (unlikely(b->vq->packed))
-		burst_gather_packed(b, upto);
+	if (unlikely(b->vq->packed || b->d->may_ask != 0))
+		burst_gather_odd(b, upto);
 	else
-		gather_vring(b, upto, false);
+		gather_vring(b, upto, false, false);
+}
+
+/** Frames of a burst are of a guest of a named port. */
+void burst_set_sender(struct burst *b, struct worker *w, struct guest *from,
+	const struct port_rules *rules);
+
+/** read_head() for a frame that is not a usual one. */
+void burst_classify(struct burst *b, uint16_t i);
+
+/**
+ * Read the head of a frame of a named port once: more decides about it than the destination. The
+ * usual one is untagged, asks for nothing, and comes from the address that the one before came
+ * from.
+ */
+static inline void
+read_head(struct burst *b, uint16_t i, bool asks)
+{
+	const uint8_t *data = b->data[i];
+	uint64_t first, second, source;
+
+	memcpy(&first, data, sizeof(first));
+	if (unlikely(b->len[i] < HEAD_LEN)) {
+		burst_classify(b, i);
+		return;
+	}
+	memcpy(&second, data + sizeof(first), sizeof(second));
+	rte_compiler_barrier(); /* what is used from here on is what was read */
+	memcpy(b->head[i], &first, sizeof(first));
+	memcpy(b->head[i] + sizeof(first), &second, sizeof(second));
+	source = ((first >> 48 | second << 16) & FDB_MAC_MASK) | b->native_key;
+	if (likely(source == b->source && !(asks && b->has_asks) &&
+			(uint16_t)(second >> 32) != RTE_BE16(RTE_ETHER_TYPE_VLAN)))
+		b->key[i] = (first & FDB_MAC_MASK) | b->native_key;
+	else
+		burst_classify(b, i);
+}
+
+/** read_keys() of a burst with rules, or without; some frames of which may ask for something. */
+static __rte_always_inline void
+read_keys_of(struct burst *b, uint16_t upto, bool has_rules, bool asks)
+{
+	for (; b->keyed < upto && b->keyed < b->n; b->keyed++) {
+		const uint8_t *data = b->data[b->keyed];
+
+		if (has_rules) {
+			read_head(b, b->keyed, asks);
+			continue;
+		}
+		b->key[b->keyed] = fdb_key((const struct rte_ether_addr *)data);
+		if (asks && b->has_asks)
+			b->key[b->keyed] |= code_of_asks(b->asks[b->keyed]) << KEY_CODE_SHIFT;
+	}
 }
 
 /** Read the destinations of frames up to this one. */
 static inline void
 read_keys(struct burst *b, uint16_t upto)
 {
-	for (; b->keyed < upto && b->keyed < b->n; b->keyed++) {
-		const uint8_t *data = b->data[b->keyed];
-
-		b->key[b->keyed] = fdb_key((const struct rte_ether_addr *)data);
-		b->key[b->keyed] |= (uint64_t)burst_asks(b, b->keyed) << KEY_ASKS_SHIFT;
-	}
+	if (b->rules != NULL)
+		read_keys_of(b, upto, true, true);
+	else
+		read_keys_of(b, upto, false, true);
 }
 
 /** Whether frame i is gathered and belongs to a run. */

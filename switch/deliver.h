@@ -35,17 +35,4 @@ uint16_t deliver(struct worker *w, struct guest *to, struct burst *b, const stru
  */
 void deliver_finish(struct burst *b, uint16_t done);
 
-/**
- * The receive virtqueue for a frame, by its flow if there are several.
- *
- * @param d the guest's device
- * @param b the burst
- * @param i the frame
- * @return index of a virtqueue, RINGS_MAX if none is running
- */
-uint16_t deliver_vring(const struct device *d, struct burst *b, uint16_t i);
-
-/** Whether a guest has several receive virtqueues, for its flows to be spread over. */
-bool deliver_has_several(const struct device *d);
-
 #endif /* SWITCH_DELIVER_H */

@@ -100,9 +100,8 @@ take_fresh(struct fresh *fresh, struct rte_mempool *pool, uint16_t want)
 	return likely(fresh->n > 0) ? fresh->m[--fresh->n] : rte_pktmbuf_alloc(pool);
 }
 
-/* Copy a run of frames to the NIC. Returns how many these were. */
-static uint16_t
-run_to_uplink(struct worker *w, const struct guest *from, uint16_t vlan, struct burst *b,
+uint16_t
+forward_run_to_uplink(struct worker *w, const struct guest *from, uint16_t vlan, struct burst *b,
 	const struct run *run)
 {
 	struct fresh fresh = { .n = 0 };
@@ -126,20 +125,34 @@ run_to_uplink(struct worker *w, const struct guest *from, uint16_t vlan, struct 
 			continue;
 		}
 		m->port = from->id;
-		send_to_uplink(w, vlan, m);
+		if (unlikely(b->rules != NULL))
+			forward_to_uplink_in_domain(w, key_domain(run->key), m);
+		else
+			send_to_uplink(w, vlan, m);
 	}
 	rte_pktmbuf_free_bulk(fresh.m, fresh.n);
 	return (uint16_t)(i - run->first);
 }
 
-static uint16_t
-drop_run(struct worker *w, const struct guest *from, struct burst *b, const struct run *run,
+uint16_t
+forward_drop_run(struct worker *w, const struct guest *from, struct burst *b, const struct run *run,
 	enum tx_drop why)
 {
 	uint16_t i;
 
 	for (i = run->first; in_run(b, i, run); i++)
 		w->counters.guest[from->id].tx_drop[why]++;
+	return (uint16_t)(i - run->first);
+}
+
+uint16_t
+forward_drop_marked(struct worker *w, const struct guest *from, struct burst *b,
+	const struct run *run)
+{
+	uint16_t i;
+
+	for (i = run->first; in_run(b, i, run); i++)
+		w->counters.guest[from->id].tx_drop[b->why[i]]++;
 	return (uint16_t)(i - run->first);
 }
 
@@ -150,7 +163,7 @@ drop_run(struct worker *w, const struct guest *from, struct burst *b, const stru
 static uint16_t
 flood_run(struct worker *w, struct guest *from, struct burst *b, struct run run)
 {
-	const struct guest_set *all = __atomic_load_n(&w->sw->guests->all, __ATOMIC_ACQUIRE);
+	const struct guest_set *all = __atomic_load_n(&w->sw->guests->shared, __ATOMIC_ACQUIRE);
 	unsigned int i, others = 0;
 
 	if (unlikely(output_holds_floods(w)))
@@ -167,9 +180,9 @@ flood_run(struct worker *w, struct guest *from, struct burst *b, struct run run)
 		others++;
 	}
 	if (w->sw->uplink->present)
-		return run_to_uplink(w, from, from->vlan, b, &run);
+		return forward_run_to_uplink(w, from, from->vlan, b, &run);
 	if (others == 0)
-		return drop_run(w, from, b, &run, TX_DROP_NO_DESTINATION);
+		return forward_drop_run(w, from, b, &run, TX_DROP_NO_DESTINATION);
 	w->counters.guest[from->id].tx_ok += (uint64_t)(run.end - run.first);
 	return (uint16_t)(run.end - run.first);
 }
@@ -181,7 +194,7 @@ flood_run(struct worker *w, struct guest *from, struct burst *b, struct run run)
 static void
 flood_mbuf(struct worker *w, struct guest *from, struct rte_mbuf *m)
 {
-	const struct guest_set *all = __atomic_load_n(&w->sw->guests->all, __ATOMIC_ACQUIRE);
+	const struct guest_set *all = __atomic_load_n(&w->sw->guests->shared, __ATOMIC_ACQUIRE);
 	struct rte_mbuf *copy;
 	unsigned int i, others = 0;
 
@@ -292,8 +305,8 @@ forward_run(struct worker *w, struct guest *from, struct burst *b, uint16_t *i)
 	enum destination where;
 	struct guest *to;
 
-	if (unlikely(key_asks(run.key) == OFFLOAD_INVALID)) {
-		*i = (uint16_t)(*i + drop_run(w, from, b, &run, TX_DROP_OFFLOAD));
+	if (unlikely(key_is_dropped(run.key))) {
+		*i = (uint16_t)(*i + forward_drop_marked(w, from, b, &run));
 		return RUN_DONE;
 	}
 	where = decide(w, from, run.key, owner, &to, &vlan);
@@ -307,17 +320,17 @@ forward_run(struct worker *w, struct guest *from, struct burst *b, uint16_t *i)
 		done = output_run(w, to, b, &run);
 		break;
 	case TO_UPLINK:
-		done = run_to_uplink(w, from, vlan, b, &run);
+		done = forward_run_to_uplink(w, from, vlan, b, &run);
 		break;
 	case TO_ALL:
 		run.end = *i;
 		done = flood_run(w, from, b, run);
 		break;
 	case TO_SENDER:
-		done = drop_run(w, from, b, &run, TX_DROP_TO_SELF);
+		done = forward_drop_run(w, from, b, &run, TX_DROP_TO_SELF);
 		break;
 	default:
-		done = drop_run(w, from, b, &run, TX_DROP_NO_DESTINATION);
+		done = forward_drop_run(w, from, b, &run, TX_DROP_NO_DESTINATION);
 		break;
 	}
 	run.end = BURST_VIEWS;
@@ -340,13 +353,17 @@ uint16_t
 forward_from_guest(struct worker *w, struct guest *from, struct burst *b)
 {
 	enum progress progress = RUN_DONE;
+	struct rte_ether_hdr header;
 	uint16_t i = 0;
 	int ret;
 
+	memcpy(&header, b->data[0], sizeof(header));
+	if (likely(fdb_key(&header.src_addr) == from->mac))
+		from->last_seen = w->now;
+	else if (w->now - from->last_seen >= ADDRESS_SILENCE)
+		__atomic_store_n(&from->relearn, true, __ATOMIC_RELAXED);
 	if (unlikely(guest_must_learn(from))) {
-		struct rte_ether_hdr header;
-
-		memcpy(&header, b->data[0], sizeof(header));
+		from->last_seen = w->now;
 		ret = guests_learn(w->sw->guests, from, &header.src_addr);
 		if (ret < 0)
 			return ret == -EINPROGRESS ? 0 : drop_source(w, from, ret);
@@ -376,13 +393,13 @@ guest_of(struct worker *w, const struct rte_mbuf *m, uint16_t pool_guest, enum u
 	g = guests_get(w->sw->guests, (uint16_t)((tci & VLAN_VID_MASK) - VLAN_TAG_BASE));
 	multicast = rte_is_multicast_ether_addr(&ether(m)->dst_addr);
 	*why = UPLINK_DROP_NO_GUEST;
-	if (g == NULL || (!multicast && !guest_is_registered(g)))
+	if (g == NULL || g->port != NULL || (!multicast && !guest_is_registered(g)))
 		return NULL;
 	*why = UPLINK_DROP_WRONG_MAC;
 	if (!multicast && fdb_key(&ether(m)->dst_addr) != g->mac)
 		return NULL;
 	*why = UPLINK_DROP_WRONG_POOL;
-	if (pool_guest < GUEST_MAX && g->id != pool_guest)
+	if (pool_guest < ID_MAX && g->id != pool_guest)
 		return NULL;
 	*why = UPLINK_DROP_OWN;
 	if (w->sw->uplink->loopback && guest_is_registered(g) &&
@@ -408,23 +425,52 @@ set_tag(const struct worker *w, struct rte_mbuf **m)
 }
 
 /*
+ * Packet sockets: what the kernel has left to a card is left to nobody. Returns false for a frame
+ * without its end.
+ */
+static bool
+finish_received(struct worker *w, struct rte_mbuf *m)
+{
+	struct port_link *link = &w->sw->uplink->link;
+
+	if (link->if_index == 0 || likely(received_finish(m) == 0))
+		return true;
+	__atomic_store_n(&link->cut_seen, true, __ATOMIC_RELAXED);
+	return false;
+}
+
+/* Whether a frame from the NIC belongs to a domain that a named port is in. */
+static bool
+is_for_ports(struct worker *w, const struct rte_mbuf *m)
+{
+	return rte_pktmbuf_data_len(m) >= sizeof(struct rte_ether_hdr) &&
+		ports_have_domain(&w->sw->guests->ports, forward_uplink_domain(m));
+}
+
+/*
  * Whom a frame from the NIC is for, after it was made ready; NULL: it is for nobody, and was
- * counted.
+ * counted, or *m is NULL and others have got it.
  */
 static struct guest *
 accept_from_uplink(struct worker *w, struct rte_mbuf **m, uint16_t pool_guest)
 {
-	struct port_link *link = &w->sw->uplink->link;
-	enum uplink_drop why;
-	struct guest *g = guest_of(w, *m, pool_guest, &why);
+	enum uplink_drop why = UPLINK_DROP_CUT;
+	struct guest *g;
 
-	if (g != NULL && unlikely(set_tag(w, m) < 0)) {
+	if (unlikely(w->sw->guests->ports.in_use) && is_for_ports(w, *m)) {
+		g = finish_received(w, *m) ? forward_accept_for_port(w, m, &why) : NULL;
+		if (g == NULL && why == UPLINK_DROP_MAX) {
+			*m = NULL;
+			return NULL;
+		}
+	} else {
+		g = guest_of(w, *m, pool_guest, &why);
+	}
+	if (g != NULL && g->port == NULL && unlikely(set_tag(w, m) < 0)) {
 		g = NULL;
 		why = UPLINK_DROP_NO_ROOM;
 	}
-	/* Packet sockets: what the kernel has left to a card is left to nobody. */
-	if (g != NULL && link->if_index > 0 && unlikely(received_finish(*m) < 0)) {
-		__atomic_store_n(&link->cut_seen, true, __ATOMIC_RELAXED);
+	if (g != NULL && g->port == NULL && !finish_received(w, *m)) {
 		g = NULL;
 		why = UPLINK_DROP_CUT;
 	}

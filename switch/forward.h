@@ -8,6 +8,7 @@
  * are a worker's.
  */
 
+#include "stats/counters.h"
 #include "switch/burst.h"
 
 struct guest;
@@ -23,6 +24,47 @@ struct worker;
  */
 uint16_t forward_from_guest(struct worker *w, struct guest *from, struct burst *b);
 
+/** forward_from_guest() for a guest of a named port (forward_port.c). */
+uint16_t forward_from_port(struct worker *w, struct guest *from, struct burst *b);
+
+/** Whether a guest of a named port may send, by its limits. */
+bool forward_may_poll_port(struct guest *from);
+
+/**
+ * forward_mbuf() for a guest of a named port: an untagged frame, in the port's native VLAN if it
+ * has one.
+ */
+void forward_mbuf_of_port(struct worker *w, struct guest *from, struct rte_mbuf *m);
+
+/**
+ * Whom a frame from the NIC is for, if its domain has a named port. A flooded frame is used up.
+ *
+ * @param w the worker that polls the queue
+ * @param m the frame, of at least an Ethernet header; made what the guest is to see
+ * @param[out] why UPLINK_DROP_MAX if the frame is used up, or why it is dropped
+ * @return the guest, NULL: see why
+ */
+struct guest *forward_accept_for_port(struct worker *w, struct rte_mbuf **m,
+	enum uplink_drop *why);
+
+/** The domain of a frame from the NIC. */
+uint16_t forward_uplink_domain(const struct rte_mbuf *m);
+
+/** Copy a run of frames to the NIC, as many as there are. Returns how many these were. */
+uint16_t forward_run_to_uplink(struct worker *w, const struct guest *from, uint16_t vlan,
+	struct burst *b, const struct run *run);
+
+/** Drop a run of frames for one reason. Returns how many these were. */
+uint16_t forward_drop_run(struct worker *w, const struct guest *from, struct burst *b,
+	const struct run *run, enum tx_drop why);
+
+/** Drop a run of frames of CODE_DROP, each for its own reason. Returns how many these were. */
+uint16_t forward_drop_marked(struct worker *w, const struct guest *from, struct burst *b,
+	const struct run *run);
+
+/** Send a frame of a named port to the NIC, with its domain's tag or none. It is used up. */
+void forward_to_uplink_in_domain(struct worker *w, uint16_t domain, struct rte_mbuf *m);
+
 /**
  * Switch a frame that is an mbuf, in a guest's name. It is used up.
  *
@@ -36,7 +78,7 @@ void forward_mbuf(struct worker *w, struct guest *from, struct rte_mbuf *m);
  * Switch frames of the NIC. They are used up.
  *
  * @param w the worker that polls the queue
- * @param pool_guest device id of the guest whose pool they came from, or GUEST_MAX: of none
+ * @param pool_guest device id of the guest whose pool they came from, or ID_MAX: of none
  * @param frames the frames
  * @param n how many, at most BURST_MAX
  */

@@ -68,9 +68,8 @@ _Static_assert((RTE_MBUF_F_RX_L4_CKSUM_MASK & RTE_MBUF_F_RX_L4_CKSUM_NONE) ==
 int offload_accept(struct rte_mbuf *m);
 
 /**
- * Check what a guest asks for with a frame, and write a header of our own for it:
- * nothing else of the guest's header
- * is for others.
+ * Check what a guest asks for with a frame, and write a header of our own for it: nothing else of
+ * the guest's header is for others.
  *
  * @param asked the virtio-net header, in memory that the guest cannot change
  * @param may_ask OFFLOAD_* that it may ask for

@@ -7,7 +7,9 @@
 #include "port/guest.h"
 #include "switch/deliver.h"
 #include "switch/offload.h"
+#include "switch/spread.h"
 #include "switch/worker.h"
+#include "uplink/vlan.h"
 
 /*
  * Most segments that a batch becomes in one round: 32 frames of 64 KiB at the MSS of Ethernet (45
@@ -33,7 +35,7 @@ static const struct {
 static void
 count_sender(struct worker *w, uint16_t sender, bool sent, enum tx_drop why)
 {
-	if (sender >= GUEST_MAX)
+	if (sender >= ID_MAX)
 		return;
 	if (sent)
 		w->counters.guest[sender].tx_ok++;
@@ -55,7 +57,7 @@ count_delivered(struct worker *w, const struct guest *to, const struct burst *b,
 	uint16_t i;
 
 	w->counters.guest[to->id].rx_ok += n;
-	if (likely(b->mbuf == NULL && run->sender < GUEST_MAX)) {
+	if (likely(b->mbuf == NULL && run->sender < ID_MAX)) {
 		w->counters.guest[run->sender].tx_ok += n;
 		w->counters.guest[run->sender].tx_direct += n;
 		return;
@@ -107,7 +109,7 @@ static bool
 stops_all(const struct guest *to, enum vring_status status)
 {
 	if (status == VRING_EMPTY)
-		return !deliver_has_several(to->device);
+		return !spread_has_several(to->device);
 	return status != VRING_TOO_LONG && status != VRING_SHORT;
 }
 
@@ -140,6 +142,18 @@ send_run(struct worker *w, struct guest *to, struct burst *b, const struct run *
 
 static void flush_guest(struct worker *w, struct batch *batch);
 
+/* Drop what waits for who is not there any more. */
+static void
+drop_frames(struct worker *w, struct batch *batch)
+{
+	uint16_t i;
+
+	for (i = 0; i < batch->n; i++)
+		count_sender(w, batch->frame[i]->port, false, TX_DROP_GUEST_FULL);
+	rte_pktmbuf_free_bulk(batch->frame, batch->n);
+	batch->n = 0;
+}
+
 /* Frames that a batch may have: more while a message changes its guest. */
 static uint16_t
 batch_limit(const struct batch *batch)
@@ -147,14 +161,18 @@ batch_limit(const struct batch *batch)
 	return unlikely(retry_is_paused(&batch->retry)) ? BATCH_MAX : BURST_MAX;
 }
 
-/* The batch of a guest, which may have been another guest's. */
+/*
+ * The batch of a guest, which may have been another guest's, or that of a port in another VLAN.
+ */
 static inline struct batch *
 batch_of(struct worker *w, struct guest *to)
 {
 	struct batch *batch = &w->to_guest[to->id];
+	uint64_t serial = __atomic_load_n(&to->serial, __ATOMIC_RELAXED);
 
-	if (unlikely(batch->serial != to->serial)) {
-		batch->serial = to->serial;
+	if (unlikely(batch->serial != serial)) {
+		drop_frames(w, batch);
+		batch->serial = serial;
 		retry_reset(&batch->retry);
 	}
 	return batch;
@@ -187,6 +205,18 @@ output_has_room(struct worker *w, struct guest *to)
 	return batch_of(w, to)->n < BURST_MAX;
 }
 
+int
+output_retag(struct rte_mbuf **m, uint16_t tag, uint16_t priority)
+{
+	if (vlan_in_frame(*m) && tag == 0)
+		vlan_remove(*m);
+	else if (vlan_in_frame(*m))
+		vlan_replace(*m, tag);
+	else if (tag != 0)
+		return vlan_insert(m, tag | priority, false);
+	return 0;
+}
+
 /* Defer a frame. An mbuf changes hands, a frame of a guest is copied. */
 static void
 defer(struct worker *w, struct guest *to, struct burst *b, const struct run *run, uint16_t i)
@@ -208,6 +238,10 @@ defer(struct worker *w, struct guest *to, struct burst *b, const struct run *run
 			drop_mbuf(w, to, m, RX_DROP_OFFLOAD, TX_DROP_OFFLOAD);
 			return;
 		}
+		if (unlikely(run->retag) && output_retag(&m, run->tag, burst_priority(b, i)) < 0) {
+			drop_mbuf(w, to, m, RX_DROP_NO_MBUF, TX_DROP_NO_MBUF);
+			return;
+		}
 	}
 	output_mbuf(w, to, m);
 }
@@ -215,7 +249,7 @@ defer(struct worker *w, struct guest *to, struct burst *b, const struct run *run
 uint16_t
 output_run(struct worker *w, struct guest *to, struct burst *b, const struct run *run)
 {
-	bool waits = b->mbuf == NULL && run->sender < GUEST_MAX;
+	bool waits = b->mbuf == NULL && run->sender < ID_MAX;
 	struct batch *batch = batch_of(w, to);
 	struct run rest = *run;
 
@@ -268,7 +302,7 @@ send_by_flow(struct worker *w, struct guest *to, struct rte_mbuf **frames, uint1
 
 	burst_of_mbufs(&b, frames, n);
 	for (i = 0; i < n; i++)
-		vring[i] = deliver_vring(to->device, &b, i);
+		vring[i] = spread_find_vring(to->device, &b, i);
 	for (i = 0; i < n; i++) {
 		if (frames[i] == NULL)
 			continue;
@@ -294,7 +328,7 @@ send_finished(struct worker *w, struct guest *to, struct rte_mbuf **frames, uint
 
 	if (n == 0)
 		return 0;
-	if (unlikely(deliver_has_several(to->device)))
+	if (unlikely(spread_has_several(to->device)))
 		return send_by_flow(w, to, frames, n);
 	done = send_mbufs(w, to, frames, n, RINGS_MAX);
 	memmove(frames, frames + done, (size_t)(n - done) * sizeof(frames[0]));
@@ -397,7 +431,7 @@ flush_guest(struct worker *w, struct batch *batch)
 	struct guest *to = batch->guest;
 	uint16_t budget = SEGMENTS_A_FLUSH, i = 0, n, left = 0;
 
-	if (w->sw->cfg->tx_csum)
+	if (w->sw->finishes)
 		finish_checksums(w, batch);
 	while (i < batch->n) {
 		n = count_finished(batch, i);
@@ -459,12 +493,7 @@ output_flush(struct worker *w)
 static void
 drop_orphans(struct worker *w, struct batch *batch)
 {
-	uint16_t i;
-
-	for (i = 0; i < batch->n; i++)
-		count_sender(w, batch->frame[i]->port, false, TX_DROP_GUEST_FULL);
-	rte_pktmbuf_free_bulk(batch->frame, batch->n);
-	batch->n = 0;
+	drop_frames(w, batch);
 	batch->listed = false;
 }
 
@@ -479,7 +508,7 @@ forget_senders(const struct worker *w, struct batch *batch)
 	uint16_t i;
 
 	for (i = 0; i < batch->n; i++) {
-		if (batch->frame[i]->port < GUEST_MAX &&
+		if (batch->frame[i]->port < ID_MAX &&
 				guests_get(w->sw->guests, batch->frame[i]->port) == NULL)
 			batch->frame[i]->port = FROM_GONE;
 	}

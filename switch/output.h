@@ -68,6 +68,16 @@ bool output_has_room(struct worker *w, struct guest *to);
  */
 bool output_holds_floods(const struct worker *w);
 
+/**
+ * Give a frame that is an mbuf another tag, or none.
+ *
+ * @param[in,out] m the frame, held by the caller alone
+ * @param tag VLAN of the tag, 0: none
+ * @param priority of the tag if there is none yet, as in TCI
+ * @return 0, or -ENOSPC when there is no room in front of the frame
+ */
+int output_retag(struct rte_mbuf **m, uint16_t tag, uint16_t priority);
+
 /** Put a frame into a guest's batch. It is used up. */
 void output_mbuf(struct worker *w, struct guest *to, struct rte_mbuf *m);
 

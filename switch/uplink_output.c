@@ -41,7 +41,7 @@ transmit(struct worker *w, uint16_t queue, struct rte_mbuf **frames, uint16_t n,
 
 	for (*sent = 0; *sent < n; ready = (uint16_t)(n - *sent)) {
 		/* Fills in pseudo-header checksums and the like where offloads are in use. */
-		if (w->sw->cfg->tx_csum)
+		if (w->sw->finishes)
 			ready = rte_eth_tx_prepare(up->port, queue, frames + *sent,
 				(uint16_t)(n - *sent));
 		if (ready == 0)
@@ -269,7 +269,7 @@ output_flush_uplink(struct worker *w)
 	if (offloads != 0 && (can & RTE_ETH_TX_OFFLOAD_TCP_TSO))
 		offloads |= OFFLOAD_TSO4 | OFFLOAD_TSO6 | OFFLOAD_ECN;
 	fit_uplink(w, b);
-	for (i = 0; i < b->n && w->sw->cfg->tx_csum; i++) {
+	for (i = 0; i < b->n && w->sw->finishes; i++) {
 		if (likely(!offload_exceeds(b->frame[i], offloads) &&
 				!offload_has_extensions(b->frame[i])))
 			continue;

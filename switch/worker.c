@@ -36,7 +36,8 @@ announce(struct worker *w, struct guest *g, uint64_t key)
 	struct rte_mbuf *m;
 
 	fdb_key_to_mac(key, &header.src_addr);
-	if (guest_must_learn(g) && guests_learn(w->sw->guests, g, &header.src_addr) == -EINPROGRESS)
+	if (g->port == NULL && guest_must_learn(g) &&
+			guests_learn(w->sw->guests, g, &header.src_addr) == -EINPROGRESS)
 		return; /* until then */
 	__atomic_compare_exchange_n(&g->device->announce, &key, 0, false, __ATOMIC_RELAXED,
 		__ATOMIC_RELAXED);
@@ -49,7 +50,10 @@ announce(struct worker *w, struct guest *g, uint64_t key)
 	}
 	if (guest_is_mirrored(g))
 		mirror_mbuf(w->sw->mirror, m);
-	forward_mbuf(w, g, m);
+	if (g->port == NULL)
+		forward_mbuf(w, g, m);
+	else
+		forward_mbuf_of_port(w, g, m);
 }
 
 /*
@@ -78,7 +82,10 @@ poll_vring(struct worker *w, struct guest *g, uint16_t pair)
 	burst_of_vring(&b, g->device, vq);
 	if (b.n == 0 && likely(b.status == VRING_OK || b.status == VRING_EMPTY))
 		return 0;
-	done = likely(b.n > 0) ? forward_from_guest(w, g, &b) : drop_first(w, g, b.status);
+	if (unlikely(b.n == 0))
+		done = drop_first(w, g, b.status);
+	else
+		done = g->port == NULL ? forward_from_guest(w, g, &b) : forward_from_port(w, g, &b);
 	if (unlikely(guest_is_mirrored(g)) && b.n > 0)
 		mirror_views(w->sw->mirror, &b, 0, done);
 	deliver_finish(&b, done);
@@ -102,6 +109,8 @@ poll_guest(struct worker *w, struct guest *g)
 		announce(w, g, key);
 	FOREACH_PAIR(pair, d->tx) {
 		if (unlikely(guest_must_wait(g)))
+			break;
+		if (g->port != NULL && unlikely(!forward_may_poll_port(g)))
 			break;
 		moved += poll_vring(w, g, pair);
 	}
@@ -159,8 +168,8 @@ work_round(struct worker *w)
 			moved += poll_queues(w, uplink_guest_queues(w->sw->uplink, g->id), g->id);
 	}
 	if (uplink && w->index == 0) {
-		moved += poll_queues(w, uplink_common_queues(w->sw->uplink), GUEST_MAX);
-		moved += poll_queues(w, next_pf_queue(w), GUEST_MAX);
+		moved += poll_queues(w, uplink_common_queues(w->sw->uplink), ID_MAX);
+		moved += poll_queues(w, next_pf_queue(w), ID_MAX);
 	}
 	output_flush(w);
 	return moved;
@@ -177,6 +186,13 @@ count_round(struct worker *w, uint64_t *began, bool moved)
 		w->busy_cycles += now - *began;
 	w->rounds++;
 	*began = now;
+	if (unlikely(now >= w->next_tenth)) {
+		uint64_t tenth = rte_get_tsc_hz() / 10;
+
+		w->now = (uint32_t)(now / tenth);
+		w->next_tenth = (now / tenth + 1) * tenth;
+		w->uplink_source = 0; /* so that the FDB sees it too, now and then */
+	}
 }
 
 int

@@ -46,6 +46,7 @@ struct switch_ctx {
 	struct uplink *uplink;
 	struct mirror *mirror; /**< present where a guest is mirrored */
 	struct rte_mempool *pool;	 /**< mbufs with buffers */
+	bool finishes; /**< guests may leave checksums and segments to others */
 	struct rte_rcu_qsbr *rcu;
 	bool stop; /**< atomic */
 };
@@ -59,14 +60,17 @@ struct worker {
 	uint32_t deferred; /**< mbufs that stayed in batches of full guests */
 	uint64_t retry_timeout;	/**< TSC cycles that frames may wait for a full virtqueue */
 	uint64_t pause_timeout; /**< and while a message changes the guest */
+	uint32_t now;		/**< tenths of a second of the TSC */
+	uint64_t next_tenth;	/**< TSC of the next one */
+	uint64_t uplink_source; /**< key that a frame of the uplink came from last */
 	uint16_t n_dirty; /**< batches that may hold frames */
-	uint16_t dirty[GUEST_MAX];
+	uint16_t dirty[ID_MAX];
 	/* Read by statistics. */
 	uint64_t rounds;
 	uint64_t cycles;      /**< TSC cycles in all rounds */
 	uint64_t busy_cycles; /**< in those that moved a frame */
 	struct batch to_uplink;
-	struct batch to_guest[GUEST_MAX];
+	struct batch to_guest[ID_MAX];
 	struct counters counters;
 } __rte_cache_aligned;
 

@@ -37,3 +37,11 @@ const struct steering steering_software = {
 	.shares_queue = true,
 	.plan = plan_software,
 };
+
+/* The same for one that has VMDQ, where its pools cannot express what is asked for. */
+const struct steering steering_software_vmdq = {
+	.name = "software (not by the NIC's VMDQ)",
+	.is_promiscuous = true,
+	.shares_queue = true,
+	.plan = plan_software,
+};

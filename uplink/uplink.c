@@ -51,9 +51,9 @@ plan_transmit(struct uplink *up, const struct config *cfg, struct uplink_plan *p
 {
 	uint64_t wanted = WANTED_TX_OFFLOADS;
 
-	if (cfg->tx_csum)
+	if (cfg->tx_csum || config_has_ports(cfg))
 		wanted |= CSUM_TX_OFFLOADS;
-	if (cfg->tso)
+	if (cfg->tso || config_has_ports(cfg))
 		wanted |= RTE_ETH_TX_OFFLOAD_TCP_TSO;
 	/* net_tap refuses segments of a full MTU: it takes their headers for a part of the MTU. */
 	if (strcmp(plan->info.driver_name, "net_tap") == 0)
@@ -111,11 +111,41 @@ probe(const struct uplink *up, struct uplink_plan *plan)
 	plan->has_loopback = rte_pmd_ixgbe_set_tx_loopback(up->port, 0) == 0;
 }
 
+/* Why a way to steer that the command line asks for is not possible; NULL: it is. */
+static const char *
+find_obstacle(const struct config *cfg, const struct uplink_plan *plan)
+{
+	if (plan->info.max_vmdq_pools == 0)
+		return cfg->steering == STEERING_VMDQ ? "there is none" : NULL;
+	if (config_has_ports(cfg) && cfg->steering != STEERING_SOFTWARE && (cfg->dcb != 0 ||
+			cfg->vm2vm == VM2VM_HARDWARE || cfg->steering == STEERING_VMDQ))
+		return "with --port or --config frames are steered in software";
+	if (cfg->steering == STEERING_SOFTWARE && (cfg->dcb != 0 || cfg->vm2vm == VM2VM_HARDWARE))
+		return "--steering software was given";
+	return NULL;
+}
+
+static int
+refuse_steering(const struct uplink *up, const struct config *cfg, const struct uplink_plan *plan)
+{
+	const char *why = find_obstacle(cfg, plan);
+
+	if (why == NULL)
+		return 0;
+	fprintf(stderr, "vhost-switch: %s needs VMDQ of port %u (%s), but %s\n",
+		cfg->dcb != 0 ? "--dcb" : cfg->vm2vm == VM2VM_HARDWARE ? "--vm2vm 2"
+								       : "--steering vmdq",
+		up->port, plan->info.driver_name, why);
+	return -ENOTSUP;
+}
+
 static const struct steering *
 choose_steering(const struct config *cfg, const struct uplink_plan *plan)
 {
 	if (plan->info.max_vmdq_pools == 0)
 		return &steering_software;
+	if (cfg->steering == STEERING_SOFTWARE || config_has_ports(cfg))
+		return &steering_software_vmdq;
 	return cfg->dcb != 0 ? &steering_dcb : &steering_vmdq;
 }
 
@@ -144,6 +174,9 @@ uplink_open(struct uplink *up, struct uplink_plan *plan, const struct config *cf
 	probe(up, plan);
 	up->vlan_strip = cfg->vlan_strip;
 	up->loopback = cfg->vm2vm == VM2VM_HARDWARE;
+	ret = refuse_steering(up, cfg, plan);
+	if (ret < 0)
+		return ret;
 	up->steering = choose_steering(cfg, plan);
 	ret = up->steering->plan(up, cfg, plan);
 	if (ret < 0)

@@ -78,7 +78,7 @@ struct steering {
 	void (*withdraw)(struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac);
 };
 
-extern const struct steering steering_vmdq, steering_dcb, steering_software;
+extern const struct steering steering_vmdq, steering_dcb, steering_software, steering_software_vmdq;
 
 /** The uplink. Constant once it is open, but for the locks and the link. */
 struct uplink {

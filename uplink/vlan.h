@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <rte_ether.h>
 #include <rte_mbuf.h>
@@ -117,6 +118,22 @@ vlan_insert(struct rte_mbuf **m, uint16_t vlan, bool by_nic)
 		return 0;
 	}
 	return rte_vlan_insert(m); /* keeps mbuf->l2_len right for the checksum offloads */
+}
+
+/**
+ * Take the tag out of a frame.
+ *
+ * @param m a frame for which vlan_in_frame() holds; its l2_len, if it has one, counts the tag
+ */
+static inline void
+vlan_remove(struct rte_mbuf *m)
+{
+	uint8_t *data = rte_pktmbuf_mtod(m, uint8_t *);
+
+	memmove(data + RTE_VLAN_HLEN, data, 2 * RTE_ETHER_ADDR_LEN);
+	rte_pktmbuf_adj(m, RTE_VLAN_HLEN);
+	if (m->l2_len >= RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN)
+		m->l2_len -= RTE_VLAN_HLEN;
 }
 
 /**

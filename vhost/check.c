@@ -266,11 +266,12 @@ check_log(const struct connection *c)
 }
 
 static const char *
-check_features(const struct negotiated *n, uint64_t features)
+check_features(const struct connection *c, uint64_t features)
 {
+	const struct negotiated *n = &c->negotiated;
 	uint64_t changed = features ^ n->features;
 
-	if (features & ~connections_shared()->features)
+	if (features & ~(connections_shared()->features & ~c->socket->not_offered))
 		return "features were not offered";
 	/* What librte_vhost keeps for a ring depends on its layout, from the time it has a size. */
 	if (changed & RTE_BIT64(VIRTIO_F_RING_PACKED) && entries(n) > 0)
@@ -381,7 +382,7 @@ check_message(const struct connection *c)
 		return why;
 	switch (m->request) {
 	case VHOST_USER_SET_FEATURES:
-		return check_features(&c->negotiated, m->payload.u64);
+		return check_features(c, m->payload.u64);
 	case VHOST_USER_SET_MEM_TABLE:
 		return check_memory(c);
 	case VHOST_USER_SET_LOG_BASE:

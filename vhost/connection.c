@@ -86,7 +86,9 @@ connection_create(int fd, struct vhost_socket *s)
 	c->since_ms = relay_now_ms();
 	c->fds_known = true;
 	c->state = CONNECTION_READS;
-	table.shared.nb_open++;
+	s->nb_open++;
+	__atomic_fetch_add(&s->nb_places, 1, __ATOMIC_RELAXED);
+	table.shared.nb_open += s->port == NULL;
 	/* Data out of band would be dropped, with its descriptors, by whoever reads past it. */
 	setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
 	if (relay_watch(&c->front, true) < 0)
@@ -379,7 +381,7 @@ front_ready(struct poll_source *source)
 
 /* librte_vhost has dealt with the message in hand. */
 static void
-finish(struct connection *c, const struct vhost_user_message *answer, size_t len)
+finish(struct connection *c, struct vhost_user_message *answer, size_t len)
 {
 	uint32_t request = c->message.request;
 	/* SET_LOG_BASE is answered without a payload. */
@@ -399,6 +401,8 @@ finish(struct connection *c, const struct vhost_user_message *answer, size_t len
 		return;
 	}
 	check_done(c);
+	if (request == VHOST_USER_GET_FEATURES)
+		answer->payload.u64 &= ~c->socket->not_offered;
 	if (own ? reply(c, answer, len) : acknowledge(c, false))
 		next_message(c);
 }
@@ -448,7 +452,8 @@ connection_end(struct connection *c)
 	shutdown(c->front.fd, SHUT_RDWR);
 	c->state = CONNECTION_ENDED;
 	c->socket->connected = false;
-	table.shared.nb_open--;
+	c->socket->nb_open--;
+	table.shared.nb_open -= c->socket->port == NULL;
 	connection_advance(c);
 }
 
@@ -505,6 +510,7 @@ connection_advance(struct connection *c)
 			check_forget(&c->negotiated);
 			memory_forget(&c->files);
 			c->state = CONNECTION_FREE;
+			__atomic_fetch_sub(&c->socket->nb_places, 1, __ATOMIC_RELEASE);
 		}
 		break;
 	default:

@@ -32,13 +32,13 @@
 #include "vhost/vring.h"
 
 /**
- * Connections open at once: twice as many as there can be guests, since a front end that starts
- * again comes before the old connection has ended.
+ * Connections open at once without a named port: twice as many as there can be guests, since a
+ * front end that starts again comes before the old connection has ended.
  */
 #define CONNECTION_MAX (2 * GUEST_MAX)
 
 /** Places in the table: connections that cannot be closed yet keep theirs. */
-#define CONNECTION_PLACES (2 * CONNECTION_MAX)
+#define CONNECTION_PLACES (2 * (CONNECTION_MAX + PORT_MAX))
 
 /** How long a front end that does not become a guest keeps its place when all are taken, ms. */
 #define CONNECTION_IDLE_MS 10000
@@ -49,12 +49,23 @@ struct poll_source {
 	void (*ready)(struct poll_source *source);
 };
 
+struct port;
+
 /** A path by which front ends come. Constant while the relay runs, but for what is marked. */
 struct vhost_socket {
 	struct poll_source listener; /**< fd is -1 with client */
 	const char *path;
 	bool client;	      /**< connect to it, and again when the connection has ended */
 	bool internal;	      /**< of the CUSE device: its callers may take their time */
+	struct port *port;    /**< its named port, NULL: it is for any number of guests */
+	uint64_t not_offered; /**< virtio features that other sockets may offer */
+	bool in_use;	      /**< written by the relay */
+	bool paused;	      /**< nobody is let in by it until the next tick; the relay's own */
+	bool refused_logged;  /**< that a second connection was refused; the relay's own */
+	uint64_t nb_refused;  /**< second connections to a named port; atomic */
+	unsigned int nb_open; /**< connections that have not ended; the relay's own */
+	unsigned int nb_places; /**< of the table, that connections by it have; atomic */
+	char own_path[108];   /**< of a named port, where path points to */
 	bool connected;	      /**< client: there is a connection; the relay's own */
 	uint64_t next_try_ms; /**< client: when to connect; the relay's own */
 	struct stat made;     /**< what was made at its path; st_ino 0: nothing. Main thread */
@@ -109,7 +120,7 @@ struct connection {
 struct connections_shared {
 	uint64_t features, protocol_features; /**< offered */
 	uint64_t mapped;		      /**< bytes of address space that they have mapped */
-	unsigned int nb_open;		      /**< connections that have not ended */
+	unsigned int nb_open; /**< connections without a named port that have not ended */
 };
 
 /** The one that all connections share. */

@@ -48,9 +48,13 @@ static struct {
 	pthread_t thread;
 
 	pthread_mutex_t mutex; /* of what follows */
+	pthread_cond_t called;
+	void (*call)(void *arg); /* what another thread wants done, NULL: nothing */
+	void *call_arg;
 	struct connection *pending;
 	struct connection *of_vid[RTE_MAX_VHOST_DEVICE];
-} relay = { .epoll_fd = -1, .wake.fd = -1, .mutex = PTHREAD_MUTEX_INITIALIZER };
+} relay = { .epoll_fd = -1, .wake.fd = -1, .mutex = PTHREAD_MUTEX_INITIALIZER,
+	.called = PTHREAD_COND_INITIALIZER };
 
 uint64_t
 relay_now_ms(void)
@@ -175,7 +179,7 @@ relay_claim(int vid, struct rte_rcu_qsbr *rcu)
 	if (c != NULL) {
 		relay.of_vid[vid] = c;
 		c->vid = vid;
-		device_open(&c->device, vid, c->socket->path, rcu);
+		device_open(&c->device, vid, c->socket->path, c->socket->port, rcu);
 		__atomic_store_n(&c->has_device, DEVICE_THERE, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&relay.mutex);
@@ -230,6 +234,7 @@ find_idle(uint64_t now_ms)
 		c = connection_at(i);
 		if (c->state == CONNECTION_FREE || c->state == CONNECTION_ENDED ||
 				c->socket->internal || c->socket->client ||
+				c->socket->port != NULL ||
 				__atomic_load_n(&c->was_guest, __ATOMIC_ACQUIRE) ||
 				now_ms - c->since_ms < CONNECTION_IDLE_MS)
 			continue;
@@ -239,15 +244,15 @@ find_idle(uint64_t now_ms)
 	return oldest;
 }
 
-/* Whether one more front end can come. Logs when none can. */
+/* Whether one more front end can come by a socket. Logs when none can. */
 static bool
-has_room(void)
+has_room(const struct vhost_socket *s)
 {
 	uint64_t now_ms = relay_now_ms();
 	struct connection *idle;
 	int fd;
 
-	if (connections_shared()->nb_open >= CONNECTION_MAX) {
+	if (s->port == NULL && connections_shared()->nb_open >= CONNECTION_MAX) {
 		idle = find_idle(now_ms);
 		if (idle == NULL) {
 			log_full(now_ms, "256 are open");
@@ -270,19 +275,39 @@ has_room(void)
 	return true;
 }
 
-/* Look at listening sockets, or not until the next tick. */
+/*
+ * Look at listening sockets, or not until the next tick. Those of named ports have their own place:
+ * they go on unless one of them is out of descriptors.
+ */
 static void
-set_paused(bool paused)
+set_paused(bool paused, bool named_too)
 {
 	struct epoll_event e = { .events = paused ? 0 : EPOLLIN };
 	unsigned int i;
 
 	relay.paused = paused;
 	for (i = 0; i < relay.nb_sockets; i++) {
-		e.data.ptr = &relay.sockets[i].listener;
-		if (relay.sockets[i].listener.fd >= 0)
-			epoll_ctl(relay.epoll_fd, EPOLL_CTL_MOD, relay.sockets[i].listener.fd, &e);
+		struct vhost_socket *s = &relay.sockets[i];
+
+		if (s->port != NULL && !named_too)
+			continue;
+		s->paused = paused;
+		e.data.ptr = &s->listener;
+		if (s->in_use && s->listener.fd >= 0)
+			epoll_ctl(relay.epoll_fd, EPOLL_CTL_MOD, s->listener.fd, &e);
 	}
+}
+
+/* A named port has one guest at a time. */
+static void
+refuse_second(struct vhost_socket *s, int fd)
+{
+	close(fd);
+	__atomic_fetch_add(&s->nb_refused, 1, __ATOMIC_RELAXED);
+	if (!s->refused_logged)
+		RTE_LOG(WARNING, DATA, "%s: a second connection was refused: the port has one "
+			"guest at a time\n", s->path);
+	s->refused_logged = true;
 }
 
 static void
@@ -292,20 +317,22 @@ listener_ready(struct poll_source *source)
 	unsigned int i;
 	int fd;
 
-	for (i = 0; i < ACCEPT_BURST && !relay.paused; i++) {
-		if (!has_room()) {
-			set_paused(true);
+	for (i = 0; i < ACCEPT_BURST && !s->paused; i++) {
+		if (!has_room(s)) {
+			set_paused(true, s->port != NULL);
 			return;
 		}
 		fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd >= 0) {
+		if (fd >= 0 && s->port != NULL && s->nb_open > 0) {
+			refuse_second(s, fd);
+		} else if (fd >= 0) {
 			connection_create(fd, s);
 		} else if (errno == EAGAIN) {
 			return;
 		} else if (errno != ECONNABORTED && errno != EINTR) {
 			if (!process_lacks_descriptors(errno))
 				log_full(relay_now_ms(), strerror(errno));
-			set_paused(true);
+			set_paused(true, s->port != NULL);
 		}
 	}
 }
@@ -317,7 +344,7 @@ try_to_connect(struct vhost_socket *s, uint64_t now_ms)
 	int fd;
 
 	s->next_try_ms = now_ms + TICK_MS;
-	if (!has_room())
+	if (!has_room(s))
 		return;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
@@ -359,7 +386,7 @@ tick(uint64_t now_ms)
 	for (i = 0; i < CONNECTION_PLACES; i++)
 		connection_check_time(connection_at(i), now_ms);
 	if (relay.paused)
-		set_paused(false);
+		set_paused(false, true);
 }
 
 static void
@@ -370,19 +397,85 @@ connect_clients(uint64_t now_ms)
 	for (i = 0; i < relay.nb_sockets; i++) {
 		struct vhost_socket *s = &relay.sockets[i];
 
-		if (s->client && !s->connected && now_ms >= s->next_try_ms)
+		if (s->in_use && s->client && !s->connected && now_ms >= s->next_try_ms)
 			try_to_connect(s, now_ms);
 	}
 }
 
-/* A device came or went, descriptors were closed, or the relay is to stop. */
+void
+relay_open_socket(void *socket)
+{
+	struct vhost_socket *s = socket;
+
+	s->in_use = true;
+	s->listener.ready = listener_ready;
+	if (s->listener.fd >= 0 && relay_watch(&s->listener, false) < 0)
+		RTE_LOG(ERR, DATA, "%s: nobody can connect: %s\n", s->path, strerror(errno));
+}
+
+void
+relay_close_socket(void *socket)
+{
+	struct vhost_socket *s = socket;
+	unsigned int i;
+
+	s->in_use = false;
+	if (s->listener.fd >= 0)
+		relay_forget(&s->listener);
+	for (i = 0; i < CONNECTION_PLACES; i++) {
+		struct connection *c = connection_at(i);
+
+		if (c->state != CONNECTION_FREE && c->socket == s) {
+			c->logged = true; /* it is not the front end that ends it */
+			connection_end(c);
+		}
+	}
+}
+
+void
+relay_call(void (*call)(void *arg), void *arg)
+{
+	if (!relay.running) {
+		call(arg);
+		return;
+	}
+	pthread_mutex_lock(&relay.mutex);
+	relay.call = call;
+	relay.call_arg = arg;
+	wake();
+	while (relay.call != NULL)
+		pthread_cond_wait(&relay.called, &relay.mutex);
+	pthread_mutex_unlock(&relay.mutex);
+}
+
+/* What another thread wants done. It waits, so what it asks for stays as it is. */
+static void
+answer_call(void)
+{
+	void (*call)(void *arg);
+
+	pthread_mutex_lock(&relay.mutex);
+	call = relay.call;
+	pthread_mutex_unlock(&relay.mutex);
+	if (call == NULL)
+		return;
+	call(relay.call_arg);
+	pthread_mutex_lock(&relay.mutex);
+	relay.call = NULL;
+	pthread_cond_signal(&relay.called);
+	pthread_mutex_unlock(&relay.mutex);
+}
+
+/* A device came or went, descriptors were closed, or another thread wants something. */
 static void
 wake_ready(struct poll_source *source)
 {
 	uint64_t count;
 
-	if (read(source->fd, &count, sizeof(count)) == sizeof(count))
-		advance_all();
+	if (read(source->fd, &count, sizeof(count)) != sizeof(count))
+		return;
+	answer_call();
+	advance_all();
 }
 
 static void *
@@ -425,10 +518,9 @@ relay_start(struct vhost_socket *sockets, unsigned int n, int back)
 		return -errno;
 	relay.wake.ready = wake_ready;
 	ret = relay_watch(&relay.wake, false);
-	for (i = 0; i < n && ret == 0; i++) {
-		sockets[i].listener.ready = listener_ready;
-		if (sockets[i].listener.fd >= 0)
-			ret = relay_watch(&sockets[i].listener, false);
+	for (i = 0; i < n; i++) {
+		if (sockets[i].path != NULL)
+			relay_open_socket(&sockets[i]);
 	}
 	if (ret == 0)
 		ret = -start_control_thread(&relay.thread, "relay", run, NULL);

@@ -19,12 +19,30 @@
 /**
  * Start the relay. Main thread.
  *
- * @param sockets where front ends come; must stay until relay_stop()
+ * @param sockets where front ends come, and places for more; must stay until relay_stop()
  * @param n how many
  * @param back descriptor of the socket that librte_vhost serves
  * @return 0 or a negative errno
  */
 int relay_start(struct vhost_socket *sockets, unsigned int n, int back);
+
+/**
+ * Have the relay's thread do something, and wait until it has. Main thread or control loop.
+ *
+ * @param call what
+ * @param arg passed to it
+ */
+void relay_call(void (*call)(void *arg), void *arg);
+
+/**
+ * Take front ends by a socket, or no more. The relay's thread, by relay_call().
+ *
+ * @param socket one of those that relay_start() was given
+ */
+void relay_open_socket(void *socket);
+
+/** The same, for the end: hang up on all that came by it. */
+void relay_close_socket(void *socket);
 
 /** End the relay's thread. Connections stay open. Main thread. */
 void relay_stop(void);

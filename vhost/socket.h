@@ -11,6 +11,7 @@
 
 #include <rte_rcu_qsbr.h>
 
+#include "cli/ports.h"
 #include "main.h"
 #include "vhost/vring.h"
 
@@ -39,6 +40,19 @@ struct port_ops {
 int sockets_check(const struct config *cfg);
 
 /**
+ * See that the sockets of named ports can be made: like sockets_check(), with an error line instead
+ * of stderr. By the main thread at start, or by the control loop before it uses a new list.
+ *
+ * @param cfg the configuration, with the other sockets
+ * @param ports the list to check
+ * @param in_use the list in use, whose sockets this switch serves itself; NULL: none
+ * @param[out] error one line if it fails
+ * @return 0 or a negative errno
+ */
+int sockets_check_ports(const struct config *cfg, const struct ports_config *ports,
+	const struct ports_config *in_use, struct error_line *error);
+
+/**
  * Make the sockets, replacing stale ones, and take guests from now on.
  *
  * @param cfg the configuration
@@ -46,6 +60,26 @@ int sockets_check(const struct config *cfg);
  * @return 0, or a negative errno after a log line; call sockets_close() in both cases
  */
 int sockets_open(const struct config *cfg, const struct port_ops *ops);
+
+/**
+ * Make the socket of a named port, or begin to connect to it. Main thread after sockets_open(), or
+ * control loop.
+ *
+ * @param settings the port's
+ * @param port the port, to be found in the devices of front ends that come
+ * @return the socket, NULL after a log line
+ */
+struct vhost_socket *socket_open_port(const struct port_settings *settings, struct port *port);
+
+/**
+ * Disconnect a port's guest and remove its socket. Waits until the guest has left. Control loop.
+ *
+ * @param s from socket_open_port()
+ */
+void socket_close_port(struct vhost_socket *s);
+
+/** How many second connections to a port's socket were refused. Any thread. */
+uint64_t socket_refused(const struct vhost_socket *s);
 
 /**
  * Disconnect all guests, close and remove the sockets. Workers must be gone, or running: not

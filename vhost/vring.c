@@ -191,13 +191,15 @@ refresh_device(struct device *d)
 }
 
 void
-device_open(struct device *d, int vid, const char *path, struct rte_rcu_qsbr *rcu)
+device_open(struct device *d, int vid, const char *path, struct port *port,
+	struct rte_rcu_qsbr *rcu)
 {
 	uint16_t i;
 
 	memset(d, 0, offsetof(struct device, vq));
 	d->vid = vid;
 	d->path = path;
+	d->port = port;
 	d->rcu = rcu;
 	for (i = 0; i < RINGS_MAX; i++) {
 		d->vq[i] = (struct virtqueue){ .callfd = -1, .notify_fd = -1 };

@@ -58,6 +58,8 @@
 #define PACKED_INDEX 0x7fff
 #define PACKED_WRAP 0x8000
 
+struct port;
+
 /** Where a region of the guest's memory is, for the guest and for this process. */
 struct region {
 	uint64_t guest;
@@ -121,6 +123,7 @@ struct device {
 	TAILQ_ENTRY(device) waiting; /**< port/'s: the device waits for a place among the guests */
 	bool is_waiting;
 	const char *path;  /**< socket that the front end came by */
+	struct port *port; /**< its named port, NULL: none; port/'s */
 
 	/* The vhost thread's own. */
 	struct rte_rcu_qsbr *rcu; /**< of the workers */
@@ -142,9 +145,11 @@ struct device {
  * @param d the device
  * @param vid librte_vhost's handle
  * @param path socket that the front end came by; must stay
+ * @param port the named port of that socket, or NULL
  * @param rcu in which workers report quiescent states
  */
-void device_open(struct device *d, int vid, const char *path, struct rte_rcu_qsbr *rcu);
+void device_open(struct device *d, int vid, const char *path, struct port *port,
+	struct rte_rcu_qsbr *rcu);
 
 /**
  * End with a device that no worker knows any more: close its call descriptors. Called by the vhost

@@ -84,6 +84,55 @@ BAD = [
 ]
 
 
+WEB = ["-p", "0x0", "--port", "name=web,socket=web,vlan=10"]
+# With what lies in ports.conf.
+BAD_PORTS = [
+    (["-p", "0x0", "--port", ""], None, "invalid value '' for --port: it accepts keys of a port"),
+    (["-p", "0x0", "--config", ""], None, "invalid value '' for --config: it accepts a file with"),
+    (["-p", "0x0", "--port"], None, "--port needs a value: it accepts"),
+    (["-p", "0x0", "--port", "name=web,socket=web,vlan=5000"], None,
+     "--port web vlan: invalid value '5000': it accepts 1 to 4094, or none"),
+    (["-p", "0x0", "--port", "name=web,socket=web,trunk=1;x"], None,
+     "--port web trunk: invalid value '1;x': it accepts VLANs from 1 to 4094 and ranges"),
+    ([*WEB, *WEB[2:]], None, "--port web: the name is also that of --port web: it must be unique"),
+    ([*WEB, "--socket-file", "./web"], None,
+     "--port web socket 'web' is also that of --socket-file: it must be unique"),
+    ([*WEB, "--dev-basename", "web"], None,
+     "--port web socket 'web' is also that of --dev-basename: it must be unique"),
+    (["-p", "0x0", "--client", "--port", "name=web,socket=/nonexistent/s"], None,
+     "--port web socket '/nonexistent/s' is not in an existing directory"),
+    (["-p", "0x0", "--config", "ports.conf"], "[port web]\nsocket=web\nvlan=5000\n",
+     "ports.conf: [port web] vlan: invalid value '5000': it accepts 1 to 4094, or none"),
+    (["-p", "0x0", "--config", "ports.conf"], "[port web]\nsocket=web\n; a comment?\n",
+     "ports.conf:3: '; a comment?' is not KEY = VALUE: a line must be that"),
+    (["-p", "0x0", "--config", "ports.conf"], "[port web]\nsocket=/nonexistent/s\n",
+     "ports.conf: [port web] socket '/nonexistent/s' is not in an existing directory"),
+    ([*WEB, "--config", "ports.conf"], "[port db]\nsocket=web\n",
+     "ports.conf: [port db] socket: 'web' is also that of --port web: it must be unique"),
+    (["-p", "0x0", "--config", "none.conf"], None,
+     "--config none.conf cannot be read: No such file or directory"),
+    (["-p", "0x0", "--config", "/"], None, "--config / is not a regular file: it must be one"),
+]
+
+
+@pytest.mark.parametrize("args,file,says", BAD_PORTS)
+def test_bad_ports_are_one_line_and_exit_1(args, file, says, tmp_path):
+    if file is not None:
+        (tmp_path / "ports.conf").write_text(file)
+    r = call(*args, cwd=tmp_path)
+    assert r.returncode == 1
+    lines = r.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f"vhost-switch: {says}"), r.stderr
+    assert r.stdout == "" and os.listdir(tmp_path) == (["ports.conf"] if file is not None else [])
+
+
+def test_a_file_without_ports_is_no_error(tmp_path):
+    (tmp_path / "ports.conf").write_text("# none yet\n[switch]\nmac-age = 60\n")
+    with Switch("--socket-file", "s", "--config", "ports.conf", cwd=str(tmp_path)) as s:
+        assert s.has("guests can connect to s")
+    assert os.listdir(tmp_path) == ["ports.conf"]
+
+
 @pytest.mark.parametrize("args,says", BAD, ids=lambda v: " ".join(v)[:40] if v is list else None)
 def test_bad_input_is_one_line_and_exit_1(args, says, tmp_path):
     r = call(*args, cwd=tmp_path)
@@ -113,7 +162,8 @@ def test_help(before):
     for option in ("-p MASK", "-P", "--dev-basename", "--socket-file", "--client", "--vm2vm",
                    "--mergeable", "--stats", "--rx-retry", "--rx-retry-num", "--rx-retry-delay",
                    "--socket-owner", "--socket-mode", "--vlan-strip", "--tso", "--tx-csum", "--dcb",
-                   "--total-num-mbufs", "--version"):
+                   "--total-num-mbufs", "--version", "--port KEY=VALUE,...", "--config FILE",
+                   "--steering WAY", "trunk=LIST", "mac-age=SECONDS"):
         assert option in r.stdout
 
 

@@ -96,8 +96,20 @@ class Session:
         self.place, self.running, self.namespaces = place, {}, []
         self.enter = inside(namespace)
 
+    def move(self, text):
+        """Paths that belong to the whole machine, to where the test may write."""
+        return re.sub(r"(?<![\w.])/(tmp|run|mnt)/", f"{self.place}/", text)
+
     def adapt(self, command):
-        command = re.sub(r"(?<![\w.])/(tmp|run|mnt)/", f"{self.place}/", command)
+        command = self.move(command)
+        config = re.search(r"--config (doc/\S+)", command)
+        if config:
+            path = os.path.join(self.place, os.path.basename(config[1]))
+            with open(os.path.join(ROOT, config[1]), encoding="utf-8") as f:
+                text = self.move(f.read())
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+            command = command.replace(config[1], path)
         cpu = cpus()[command.startswith("dpdk-testpmd")]
         command = re.sub(r"(?<=\s)-l ([\d,-]+)", rf"--lcores '(\1)@{cpu}'", command)
         # "ip netns exec" remounts /sys, which fails in a chroot; the name is everybody's
@@ -160,11 +172,14 @@ class Session:
                                                          capture_output=True).stdout, 30, tap[1])
             return
         lines = self.running["switch"][1]
-        macs = re.findall(r"mac=([0-9a-f:]+)", command)
-        for mac in macs:
-            wait_for(lambda m=mac: any(f"MAC_ADDRESS {m}" in x for x in list(lines)), 30,
+        guests = re.findall(r"path=([^,\s]+),mac=([0-9a-f:]+)", command)
+        for path, mac in guests:  # at a named port its connection is all that is logged
+            signs = (f"MAC_ADDRESS {mac}", f"guest connected by {path},") if any(
+                f"port {os.path.basename(path)}: its guest" in x for x in list(lines)) else (
+                f"MAC_ADDRESS {mac}",)
+            wait_for(lambda s=signs: any(sign in x for x in list(lines) for sign in s), 30,
                      f"{mac} learned")
-        if len(macs) > 1:  # they send to each other, as fast as they can
+        if len(guests) > 1:  # they send to each other, as fast as they can
             wait_for(lambda: any(re.match(r"RX successful: +\d{5}", x) for x in list(lines)), 30,
                      "traffic")
 

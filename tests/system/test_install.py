@@ -32,6 +32,7 @@ def test_destdir(tmp_path):
     assert files >= {"usr/bin/vhost-switch", "usr/share/man/man1/vhost-switch.1",
                      "usr/bin/qemu-wrap.py", "usr/share/man/man1/qemu-wrap.py.1",
                      "usr/share/vhost-switch/vhost-switch.default",
+                     "usr/share/vhost-switch/ports.conf",
                      "usr/share/bash-completion/completions/vhost-switch",
                      "usr/lib/systemd/system/vhost-switch.service"}
     unit = (tmp_path / "usr/lib/systemd/system/vhost-switch.service").read_text()
@@ -54,6 +55,18 @@ def test_unit_is_understood(prefix):
                         str(prefix / "lib/systemd/system/vhost-switch.service")],
                        capture_output=True, text=True, timeout=60, check=False)
     assert not [line for line in r.stderr.splitlines() if "vhost-switch" in line], r.stderr
+
+
+@pytest.mark.parametrize("arguments,reads", [
+    ((b"-p", b"0x0", b"--config", b"/etc/ports"), True), ((b"--", b"--config=ports"), True),
+    ((b"-p", b"0x0", b"--socket-file", b"/run/a--config"), False)])
+def test_a_reload_is_refused_without_a_file(arguments, reads, prefix, tmp_path):
+    """Its first line looks for the option, and the signal comes after it."""
+    look, signal = unit_values(prefix, "ExecReload")
+    assert signal == "/bin/kill -HUP $MAINPID"
+    (tmp_path / "cmdline").write_bytes(b"\0".join((b"vhost-switch", *arguments, b"")))
+    command = look.replace("/proc/${MAINPID}/cmdline", str(tmp_path / "cmdline")).split()
+    assert (subprocess.run(command, check=False).returncode == 0) == reads
 
 
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="sheds privileges")
@@ -97,13 +110,35 @@ def test_completion(prefix, tmp_path):
     assert complete(prefix, "-l", "0", "--", "--vm2") == ["--vm2vm"]
     assert complete(prefix, "--", "--vm2vm", "") == ["0", "1", "2"]
     assert complete(prefix, "--", "--dcb", "") == ["0", "4", "8"]
+    assert complete(prefix, "--", "--tso", "") == ["0", "1"]
+    assert complete(prefix, "--", "--steering", "") == ["auto", "vmdq", "software"]
+    assert complete(prefix, "--", "--mirror-port", "") == []
     assert complete(prefix, "--", "--rx-retry-num", "") == []
     assert complete(prefix, "--", "--socket-owner", "nobod") == ["nobody"]
     (tmp_path / "some.sock").touch()
     assert complete(prefix, "--", "--socket-file", str(tmp_path / "so")) == [
         str(tmp_path / "some.sock")]
+    assert complete(prefix, "--", "--config", str(tmp_path / "so")) == [
+        str(tmp_path / "some.sock")]
     options = complete(prefix, "--", "-")
     assert sorted(options) == sorted(set(options)) and len(options) == len(help_table(APP))
+
+
+def test_completion_of_keys(prefix, tmp_path):
+    """Words as bash breaks them, at "=" too."""
+    (tmp_path / "some.sock").touch()
+    assert complete(prefix, "--", "--port", "na") == ["name="]
+    assert complete(prefix, "--", "--port", "name", "=", "web,s") == [
+        "web,socket=", "web,source-check=", "web,storm="]
+    assert complete(prefix, "--", "--port", "name", "=", "web,mode", "=") == ["server", "client"]
+    assert complete(prefix, "--", "--port", "link", "=", "d") == ["down"]
+    assert complete(prefix, "--", "--port", "vlan", "=", "") == []
+    assert complete(prefix, "--", "--port", "name=web,link=d") == ["name=web,link=down"]
+    assert complete(prefix, "--", "--port", "socket", "=", str(tmp_path / "so")) == [
+        str(tmp_path / "some.sock")]
+    assert set(complete(prefix, "--", "--port", "")) == {f"{key}=" for key in help_keys()} - {
+        "mac-age=", "flood-unknown="}
+    assert complete(prefix, "--", "--port", "name", "=", "web", "--vm2") == ["--vm2vm"]
 
 
 def help_table(app):
@@ -146,6 +181,37 @@ def test_the_guide_has_no_option_more():
     if not os.path.exists(CUSE_APP):
         pytest.skip("not built")
     assert set(guide_table()) == set(help_table(APP)) | set(help_table(CUSE_APP))
+
+
+def help_keys():
+    """The keys of --help as {key: (value, what it accepts and its default)}."""
+    text = subprocess.run([APP, "--help"], capture_output=True, text=True, check=True).stdout
+    return {m.group(1): (m.group(2), m.group(3)) for m in
+            re.finditer(r"^ {4}([a-z-]+)=(\S+) .*\n {26}accepts (.*)$", text, re.M)}
+
+
+def guide_keys():
+    """doc/port_keys.inc as {key: (value, its first paragraph)}."""
+    with open(os.path.join(ROOT, "doc/port_keys.inc"), encoding="utf-8") as f:
+        text = f.read()
+    return {m.group(1): (m.group(2), " ".join(m.group(3).split())) for m in
+            re.finditer(r"^``([a-z-]+)=(\S+)``\n((?:   \S.*\n)+)", text, re.M)}
+
+
+def test_the_guide_has_the_keys_of_help():
+    guide, told = guide_keys(), help_keys()
+    assert list(guide) == list(told) and len(told) == 18
+    for key, (value, accepts) in told.items():
+        assert guide[key][0] == value, key
+        for part in accepts.split("; "):
+            assert part in guide[key][1], f"{key}: --help says '{accepts}'"
+
+
+def test_the_man_page_has_every_key(prefix):
+    page = man_page(prefix, "vhost-switch.1")
+    for key, (value, accepts) in guide_keys().items():
+        assert re.search(rf"^\.B {re.escape(f'{key}={value}')}$", page, re.M), key
+        assert accepts[:60] in page, key
 
 
 def man_page(prefix, name):

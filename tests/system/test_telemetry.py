@@ -110,7 +110,8 @@ def test_a_long_odd_name_is_cut_with_dots(guests):
 def test_help_says_what_a_command_accepts():
     with Wire("tap") as w, w.switch() as s:
         names = [c for c in s.telemetry("/") if c.startswith("/vhost_switch/")]
-        assert {n.split("/")[2] for n in names} == {*OF_GUESTS, "port", "workers", "mirror", "log"}
+        assert {n.split("/")[2] for n in names} == {*OF_GUESTS, "ports", "port", "workers",
+                                                    "mirror", "log"}
         for name in names:
             text = s.telemetry(f"/help,{name}")[name]
             assert "arameter" in text, text

@@ -63,7 +63,7 @@ create_guest(unsigned int id)
 	m->buffer = 2048;
 	reset_rings(id, id == GOOD ? BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_HOST_TSO4) |
 		BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_HOST_ECN) : 0, RING);
-	device_open(&device[id], (int)id, "", sw.rcu);
+	device_open(&device[id], (int)id, "", NULL, sw.rcu);
 	device[id].has_memory = true;
 	for (i = 0; i < RINGS; i++)
 		device_enable_ring(&device[id], (uint16_t)i, true);
@@ -464,7 +464,7 @@ start(char *program)
 		.rcu = rte_zmalloc(NULL, rte_rcu_qsbr_get_memsize(1), RTE_CACHE_LINE_SIZE) };
 	rte_rcu_qsbr_init(sw.rcu, 1);
 	rte_rcu_qsbr_thread_register(sw.rcu, 0);
-	guests.fdb = fdb_create();
+	guests.fdb = fdb_create(2 * GUEST_MAX);
 	w = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*w));
 	memset(w, 0, sizeof(*w));
 	w->sw = &sw;

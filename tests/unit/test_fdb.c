@@ -12,7 +12,7 @@ create(void **state)
 {
 	if (fdb == NULL && start_eal(state) != 0)
 		return -1;
-	fdb = fdb_create();
+	fdb = fdb_create(2 * GUEST_MAX);
 	return fdb == NULL;
 }
 

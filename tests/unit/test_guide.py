@@ -41,6 +41,7 @@ def messages():
     for text in sources():
         calls = re.findall(r"RTE_LOG\((?:ERR|WARNING|INFO), \w+,(.*?)\);", text, re.S)
         calls += re.findall(r"fprintf\(stderr,(.*?)\);", text, re.S)
+        calls += re.findall(r"error_set\(\S+, -?\w+,(.*?)\);", text, re.S)
         found |= {piece for piece in map(fixed_piece, calls) if len(piece) > 8}
     assert len(found) > 40
     return sorted(found)

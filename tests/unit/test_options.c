@@ -141,6 +141,31 @@ test_too_many_sockets(void **state)
 }
 
 static void
+test_named_ports(void **state)
+{
+	char dashes[] = "--";
+	char *argv[PORT_MAX + 4] = { dashes, (char *)(uintptr_t)"-p0" };
+	struct config cfg;
+	int i;
+
+	(void)state;
+	assert_int_equal(parse("-p 0", &cfg), 0);
+	assert_int_equal(cfg.nb_ports, 0);
+	assert_null(cfg.config_file);
+	assert_int_equal(parse("-p 0 --port name=a,socket=x --config c --port=name=b", &cfg), 0);
+	assert_int_equal(cfg.nb_ports, 2);
+	assert_string_equal(cfg.port[0], "name=a,socket=x");
+	assert_string_equal(cfg.port[1], "name=b");
+	assert_string_equal(cfg.config_file, "c");
+	assert_int_equal(parse("-p 0 --port=", &cfg), -EINVAL);
+	for (i = 2; i < PORT_MAX + 3; i++)
+		argv[i] = (char *)(uintptr_t)"--port=x";
+	assert_int_equal(options_parse(PORT_MAX + 2, argv, &cfg), 0);
+	assert_int_equal(cfg.nb_ports, PORT_MAX);
+	assert_int_equal(options_parse(PORT_MAX + 3, argv, &cfg), -EINVAL);
+}
+
+static void
 test_find(void **state)
 {
 	char a[] = "x", b[] = "-l", c[] = "--";
@@ -161,6 +186,7 @@ main(void)
 		cmocka_unit_test(test_socket_owner),
 		cmocka_unit_test(test_tso_brings_checksums),
 		cmocka_unit_test(test_too_many_sockets),
+		cmocka_unit_test(test_named_ports),
 		cmocka_unit_test(test_find),
 	};
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The systemd unit under a real systemd, in a VM: ready with its socket, and its folder stays."""
+"""The systemd unit under a real systemd, in a VM: ready in time, its folder stays, reload."""
 
 import glob
 import os
@@ -33,6 +33,17 @@ wait_for() {
 wait_for NRestarts 1
 wait_for ActiveState active
 show killed
+systemctl reload vhost-switch && echo "reload: done" || echo "reload: refused"
+show refused
+mkdir -p /etc/default; echo 'OPTIONS="-p 0x0 --config /run/ports.conf"' > /etc/default/vhost-switch
+printf '[port a]\nsocket = /run/vhost-switch/a\n' > /run/ports.conf
+systemctl restart vhost-switch; show ported
+printf '[port b]\nsocket = /run/vhost-switch/b\n' >> /run/ports.conf
+pid=$(systemctl show -P MainPID vhost-switch)
+systemctl reload vhost-switch && echo "reload: done" || echo "reload: refused"
+i=0; while [ ! -e /mnt/b ] && [ $i -lt 60 ]; do sleep 0.5; i=$((i+1)); done
+wait_for ActiveState active
+[ $pid = $(systemctl show -P MainPID vhost-switch) ] && show reloaded
 systemctl stop vhost-switch; show stopped
 echo "result: $(systemctl show -P Result vhost-switch)"
 poweroff -f
@@ -81,5 +92,7 @@ def test_the_service_is_ready_in_time_and_keeps_its_folder():
     finally:
         vm.kill()
     for line in ("started: dpdk sock active", "restarted: dpdk sock active",
-                 "killed: dpdk sock active", "stopped: dpdk inactive", "result: success"):
+                 "killed: dpdk sock active", "reload: refused", "refused: dpdk sock active",
+                 "ported: a dpdk active", "reload: done", "reloaded: a b dpdk active",
+                 "stopped: dpdk inactive", "result: success"):
         assert vm.has(line), vm.log()

@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Where frames of named ports go: the same decisions as in forward.c, in one domain each. */
+#include <rte_branch_prediction.h>
+#include <rte_ether.h>
+
+#include "port/guest.h"
+#include "switch/forward.h"
+#include "switch/offload.h"
+#include "switch/worker.h"
+#include "uplink/uplink.h"
+#include "uplink/vlan.h"
+
+/* Where a frame goes. */
+enum destination {
+	TO_PORT,
+	TO_UPLINK,
+	TO_DOMAIN, /* to each port of the domain that is to get it, and to the uplink */
+	TO_NOWHERE,
+};
+
+/* A decision. */
+struct decision {
+	enum destination where;
+	struct guest *to;  /* of TO_PORT */
+	bool unknown;	   /* of TO_DOMAIN: nobody has the address */
+	enum tx_drop why;  /* of TO_NOWHERE */
+};
+
+static struct decision
+drop_for(enum tx_drop why)
+{
+	return (struct decision){ .where = TO_NOWHERE, .why = why };
+}
+
+static struct decision
+to_uplink(const struct worker *w)
+{
+	return w->sw->uplink->present ? (struct decision){ .where = TO_UPLINK }
+				      : drop_for(TX_DROP_NO_DESTINATION);
+}
+
+/* IEEE 802.1Q-2018, table 8-1: what is between bridges is not for others. */
+static bool
+is_reserved(uint64_t key)
+{
+	return (key & UINT64_C(0xf0ffffffffff)) == UINT64_C(0x0000c28001);
+}
+
+static bool
+is_multicast(uint64_t key)
+{
+	return key & 1;
+}
+
+/* Whether two ports may not reach each other. */
+static bool
+are_apart(const struct port_rules *a, const struct port_rules *b)
+{
+	return a->settings->isolated && b->settings->isolated;
+}
+
+static struct decision
+decide(struct worker *w, const struct guest *from, const struct port_rules *mine, uint64_t key,
+	uint16_t owner)
+{
+	const struct ports *ports = &w->sw->guests->ports;
+	struct guest *to;
+
+	if (unlikely(is_reserved(key)))
+		return drop_for(TX_DROP_RESERVED_ADDRESS);
+	if (unlikely(w->sw->cfg->vm2vm != VM2VM_SOFTWARE) || owner == FDB_UPLINK)
+		return to_uplink(w);
+	if (unlikely(owner == from->id))
+		return drop_for(TX_DROP_TO_SELF);
+	to = guests_get(w->sw->guests, owner);
+	if (likely(to != NULL)) {
+		const struct port_rules *theirs = port_rules(to->port);
+
+		if (unlikely(are_apart(mine, theirs)))
+			return drop_for(TX_DROP_ISOLATED);
+		if (likely(port_has_domain(theirs, key_domain(key))))
+			return (struct decision){ .where = TO_PORT, .to = to };
+	} else if (owner < ID_MAX) { /* a static address: its guest is not there */
+		return drop_for(TX_DROP_GUEST_STOPPED);
+	}
+	if (is_multicast(key))
+		return (struct decision){ .where = TO_DOMAIN };
+	if (__atomic_load_n(&ports->flood_unknown, __ATOMIC_RELAXED))
+		return (struct decision){ .where = TO_DOMAIN, .unknown = true };
+	return to_uplink(w);
+}
+
+/* How frames of a run are to look in a guest. */
+static void
+set_form(const struct burst *b, const struct port_rules *theirs, struct run *run)
+{
+	run->tag = port_tag(theirs, key_domain(run->key));
+	run->retag = run->tag != 0 || (run->key & KEY_TAGGED) || theirs->is_trunk ||
+		b->rules->settings->source_check;
+}
+
+/* Frames that cannot go to a port whose link is set down. Returns how many. */
+static uint16_t
+drop_at_link(struct worker *w, const struct guest *from, const struct guest *to, struct burst *b,
+	const struct run *run)
+{
+	uint16_t n = forward_drop_run(w, from, b, run, TX_DROP_LINK_DOWN);
+
+	w->counters.guest[to->id].rx_drop[RX_DROP_LINK_DOWN] += n;
+	return n;
+}
+
+/* A frame of a domain that is an mbuf, with or without a tag, to one port of it. It is used up. */
+static void
+mbuf_to_port(struct worker *w, struct guest *to, uint16_t domain, uint16_t priority,
+	struct rte_mbuf *m)
+{
+	const struct port_rules *theirs = port_rules(to->port);
+
+	if (unlikely(!limit_take_to(&to->limits, theirs->settings->rate_to / 8,
+			rte_pktmbuf_pkt_len(m)))) {
+		w->counters.guest[to->id].rx_drop[RX_DROP_RATE]++;
+		if (m->port < ID_MAX)
+			w->counters.guest[m->port].tx_drop[TX_DROP_RATE]++;
+		rte_pktmbuf_free(m);
+	} else if (unlikely(!theirs->settings->link_up)) {
+		w->counters.guest[to->id].rx_drop[RX_DROP_LINK_DOWN]++;
+		if (m->port < ID_MAX)
+			w->counters.guest[m->port].tx_drop[TX_DROP_LINK_DOWN]++;
+		rte_pktmbuf_free(m);
+	} else if (unlikely(output_retag(&m, port_tag(theirs, domain), priority) < 0)) {
+		w->counters.guest[to->id].rx_drop[RX_DROP_NO_MBUF]++;
+		if (m->port < ID_MAX)
+			w->counters.guest[m->port].tx_drop[TX_DROP_NO_MBUF]++;
+		rte_pktmbuf_free(m);
+	} else {
+		output_mbuf(w, to, m);
+	}
+}
+
+/* Whether a port gets a flooded frame of another, mine; NULL: of the uplink. */
+static bool
+is_flooded(const struct port_rules *mine, const struct port_rules *theirs, bool unknown)
+{
+	return theirs->settings->link_up && (!unknown || theirs->settings->flood) &&
+		(mine == NULL || !are_apart(mine, theirs));
+}
+
+/*
+ * Copies of a frame that is an mbuf to the ports of its domain. from is NULL for the uplink's.
+ * Returns how many ports these were.
+ */
+static unsigned int
+copies_to_domain(struct worker *w, const struct guest *from, const struct rte_mbuf *m,
+	uint16_t domain, uint16_t priority, bool unknown)
+{
+	const struct guest_set *set = __atomic_load_n(&w->sw->guests->ports.domain[domain],
+		__ATOMIC_ACQUIRE);
+	const struct port_rules *mine = from != NULL ? port_rules(from->port) : NULL;
+	unsigned int i, n = 0;
+
+	for (i = 0; set != NULL && i < set->n; i++) {
+		struct guest *to = set->guest[i];
+		struct rte_mbuf *copy;
+
+		if (to == from || !is_flooded(mine, port_rules(to->port), unknown))
+			continue;
+		n++;
+		copy = rte_pktmbuf_copy(m, w->sw->pool, 0, UINT32_MAX);
+		if (copy == NULL) {
+			w->counters.guest[to->id].rx_drop[RX_DROP_NO_MBUF]++;
+			continue;
+		}
+		copy->port = from != NULL ? FROM_FLOOD : FROM_UPLINK;
+		mbuf_to_port(w, to, domain, priority, copy);
+	}
+	return n;
+}
+
+void
+forward_to_uplink_in_domain(struct worker *w, uint16_t domain, struct rte_mbuf *m)
+{
+	uint16_t sender = m->port;
+
+	if (domain != DOMAIN_UNTAGGED && vlan_in_frame(m)) {
+		vlan_replace(m, domain);
+	} else if (domain != DOMAIN_UNTAGGED &&
+			vlan_insert(&m, domain, w->sw->uplink->vlan_insert_hw) < 0) {
+		drop_from_guest(w, sender, TX_DROP_NO_MBUF, m);
+		return;
+	}
+	output_to_uplink(w, m);
+}
+
+/* A flooded frame that is an mbuf, to all that are to get it. It is used up. */
+static void
+flood_mbuf(struct worker *w, struct guest *from, struct rte_mbuf *m, uint16_t domain,
+	uint16_t priority, bool unknown)
+{
+	unsigned int n = copies_to_domain(w, from, m, domain, priority, unknown);
+
+	if (w->sw->uplink->present) {
+		forward_to_uplink_in_domain(w, domain, m);
+	} else if (n == 0) {
+		drop_from_guest(w, from->id, TX_DROP_NO_DESTINATION, m);
+	} else {
+		w->counters.guest[from->id].tx_ok++;
+		rte_pktmbuf_free(m);
+	}
+}
+
+/* A frame of a domain that is an mbuf, and not to be dropped. It is used up. */
+static void
+send_mbuf(struct worker *w, struct guest *from, struct rte_mbuf *m, const struct decision *d,
+	uint16_t domain, uint16_t priority)
+{
+	m->port = from->id;
+	if (d->where == TO_PORT)
+		mbuf_to_port(w, d->to, domain, priority, m);
+	else if (d->where == TO_DOMAIN)
+		flood_mbuf(w, from, m, domain, priority, d->unknown);
+	else if (d->where == TO_UPLINK)
+		forward_to_uplink_in_domain(w, domain, m);
+	else
+		drop_from_guest(w, from->id, d->why, m);
+}
+
+void
+forward_mbuf_of_port(struct worker *w, struct guest *from, struct rte_mbuf *m)
+{
+	const struct port_rules *mine = port_rules(from->port);
+	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, const struct rte_ether_hdr *);
+	struct decision d;
+	uint64_t key;
+
+	if (mine->native == DOMAIN_NONE || !mine->settings->link_up) {
+		drop_from_guest(w, from->id, mine->native == DOMAIN_NONE
+			? TX_DROP_VLAN_NOT_ALLOWED : TX_DROP_LINK_DOWN, m);
+		return;
+	}
+	fdb_see(w->sw->guests->fdb, fdb_key(&eth->src_addr) | domain_key(mine->native), from->id,
+		mine->settings->learn, w->now);
+	key = fdb_key(&eth->dst_addr) | domain_key(mine->native);
+	d = decide(w, from, mine, key, fdb_lookup(w->sw->guests->fdb, key));
+	send_mbuf(w, from, m, &d, mine->native, 0);
+}
+
+/*
+ * Frames that ask for what a receiver does not accept, or some of a flood may not, are finished as
+ * mbufs, one by one. Returns 1, or 0 if the frame is to wait.
+ */
+static uint16_t
+finish_first(struct worker *w, struct guest *from, struct burst *b, uint16_t i,
+	const struct decision *d)
+{
+	struct rte_mbuf *m;
+
+	if (d->where == TO_PORT ? !output_has_room(w, d->to) : output_holds_floods(w))
+		return 0;
+	if (d->where == TO_DOMAIN &&
+			!limit_take_frame(&from->limits.storm, b->rules->settings->storm)) {
+		w->counters.guest[from->id].tx_drop[TX_DROP_STORM]++;
+		return 1;
+	}
+	m = burst_copy(b, i, w->sw->pool, UINT32_MAX);
+	if (m == NULL) {
+		w->counters.guest[from->id].tx_drop[TX_DROP_NO_MBUF]++;
+		return 1;
+	}
+	m->port = from->id;
+	if (offload_read_header(m, &b->header[i]) < 0)
+		drop_from_guest(w, from->id, TX_DROP_OFFLOAD, m);
+	else
+		send_mbuf(w, from, m, d, key_domain(b->key[i]), burst_priority(b, i));
+	return 1;
+}
+
+static bool
+must_be_finished(uint64_t key, const struct decision *d)
+{
+	uint8_t asks = key_asks(key);
+
+	if (likely(asks == 0))
+		return false;
+	return d->where == TO_DOMAIN ||
+		(d->where == TO_PORT && (asks & ~guest_accepts(d->to)));
+}
+
+/* A run to the ports of its domain, and to the NIC: the copy that the sender's counters follow. */
+static uint16_t
+flood_run(struct worker *w, struct guest *from, struct burst *b, struct run run, bool unknown)
+{
+	const struct guest_set *set = __atomic_load_n(
+		&w->sw->guests->ports.domain[key_domain(run.key)], __ATOMIC_ACQUIRE);
+	unsigned int i, others = 0;
+
+	if (unlikely(output_holds_floods(w)))
+		return 0;
+	gather(b, b->limit);
+	for (i = run.first; in_run(b, (uint16_t)i, &run); i++)
+		;
+	run.end = (uint16_t)i;
+	run.sender = FROM_FLOOD;
+	for (i = 0; set != NULL && i < set->n; i++) {
+		const struct port_rules *theirs = port_rules(set->guest[i]->port);
+
+		if (set->guest[i] == from || !is_flooded(b->rules, theirs, unknown))
+			continue;
+		set_form(b, theirs, &run);
+		output_run(w, set->guest[i], b, &run);
+		others++;
+	}
+	if (w->sw->uplink->present)
+		return forward_run_to_uplink(w, from, 0, b, &run);
+	if (others == 0)
+		return forward_drop_run(w, from, b, &run, TX_DROP_NO_DESTINATION);
+	w->counters.guest[from->id].tx_ok += (uint64_t)(run.end - run.first);
+	return (uint16_t)(run.end - run.first);
+}
+
+/*
+ * flood_run() for a sender that may have a limit: what is over it is dropped. Returns how many are
+ * done with.
+ */
+static uint16_t
+calm_run(struct worker *w, struct guest *from, struct burst *b, const struct run *run, bool unknown)
+{
+	uint64_t storm = b->rules->settings->storm;
+	struct run part = *run;
+
+	if (likely(storm == 0))
+		return flood_run(w, from, b, part, unknown);
+	if (unlikely(output_holds_floods(w)))
+		return 0;
+	gather(b, b->limit);
+	while (in_run(b, part.first, run)) {
+		part.end = part.first;
+		while (in_run(b, part.end, run) && limit_take_frame(&from->limits.storm, storm))
+			part.end++;
+		if (part.end > part.first)
+			flood_run(w, from, b, part, unknown);
+		part.first = part.end;
+		if (in_run(b, part.first, run)) {
+			w->counters.guest[from->id].tx_drop[TX_DROP_STORM]++;
+			part.first++;
+		}
+	}
+	return (uint16_t)(part.first - run->first);
+}
+
+/* Whether a frame may be sent to a port, by its limit. */
+static bool
+may_be_sent_to(struct guest *to, uint32_t len)
+{
+	return limit_take_to(&to->limits, port_rules(to->port)->settings->rate_to / 8, len);
+}
+
+/* A run to a port with a limit: what is over it is dropped. Returns how many are done with. */
+static uint16_t
+limited_run(struct worker *w, const struct guest *from, struct guest *to, struct burst *b,
+	const struct run *run)
+{
+	struct run part = *run;
+	uint16_t done;
+
+	for (;;) {
+		part.end = part.first;
+		while (in_run(b, part.end, run) && may_be_sent_to(to, b->len[part.end])) {
+			part.end++;
+			gather(b, (uint16_t)(part.end + GATHER_AHEAD));
+		}
+		if (part.end > part.first) {
+			done = output_run(w, to, b, &part);
+			if (part.first + done < part.end)
+				return (uint16_t)(part.first + done - run->first);
+		}
+		part.first = part.end;
+		if (!in_run(b, part.first, run))
+			return (uint16_t)(part.first - run->first);
+		w->counters.guest[from->id].tx_drop[TX_DROP_RATE]++;
+		w->counters.guest[to->id].rx_drop[RX_DROP_RATE]++;
+		part.first++;
+	}
+}
+
+/* A run to one port. Returns how many frames are done with. */
+static uint16_t
+run_to_port(struct worker *w, const struct guest *from, struct guest *to, struct burst *b,
+	struct run *run)
+{
+	const struct port_rules *theirs = port_rules(to->port);
+
+	if (unlikely(!theirs->settings->link_up))
+		return drop_at_link(w, from, to, b, run);
+	set_form(b, theirs, run);
+	if (unlikely(theirs->settings->rate_to != 0))
+		return limited_run(w, from, to, b, run);
+	return output_run(w, to, b, run);
+}
+
+/* The run of frame i. Returns how many frames are done with; if not all, the others wait. */
+static uint16_t
+forward_run(struct worker *w, struct guest *from, struct burst *b, uint16_t i, bool *waits)
+{
+	uint16_t owner = find_owner(w->sw->guests->fdb, b, i), done;
+	struct run run = { .first = i, .end = BURST_VIEWS, .key = b->key[i], .mask = UINT64_MAX,
+		.sender = from->id, .vring = RINGS_MAX };
+	struct decision d;
+
+	if (unlikely(key_is_dropped(run.key)))
+		return forward_drop_marked(w, from, b, &run);
+	d = decide(w, from, b->rules, run.key, owner);
+	if (unlikely(must_be_finished(run.key, &d))) {
+		done = finish_first(w, from, b, i, &d);
+		*waits = done == 0;
+		return done;
+	}
+	if (likely(d.where == TO_PORT))
+		done = run_to_port(w, from, d.to, b, &run);
+	else if (d.where == TO_UPLINK)
+		done = forward_run_to_uplink(w, from, 0, b, &run);
+	else if (d.where == TO_DOMAIN)
+		done = calm_run(w, from, b, &run, d.unknown);
+	else
+		done = forward_drop_run(w, from, b, &run, d.why);
+	run.end = BURST_VIEWS;
+	*waits = in_run(b, (uint16_t)(i + done), &run);
+	return done;
+}
+
+/* What a guest with a limit has sent. */
+static void
+charge(struct guest *from, const struct burst *b, uint16_t n)
+{
+	const struct port_settings *s = b->rules->settings;
+	uint64_t bytes = 0;
+	uint16_t i;
+
+	for (i = 0; i < n; i++)
+		bytes += b->len[i];
+	limit_sent(&from->limits.bytes, s->rate, bytes);
+	limit_sent(&from->limits.frames, s->frames, n);
+}
+
+bool
+forward_may_poll_port(struct guest *from)
+{
+	const struct port_settings *s = port_rules(from->port)->settings;
+
+	return limit_may_send(&from->limits.bytes, s->rate / 8, LIMIT_PART) &&
+		limit_may_send(&from->limits.frames, s->frames, 1);
+}
+
+uint16_t
+forward_from_port(struct worker *w, struct guest *from, struct burst *b)
+{
+	bool waits = false;
+	uint16_t i = 0;
+
+	burst_set_sender(b, w, from, port_rules(from->port));
+	if (unlikely(!b->rules->settings->link_up)) {
+		w->counters.guest[from->id].tx_drop[TX_DROP_LINK_DOWN] += b->n;
+		return b->n;
+	}
+	if (from->last_seen != w->now) { /* so that the FDB sees it too, now and then */
+		from->last_seen = w->now;
+		from->last_source = 0;
+	}
+	while (i < b->n && !waits) {
+		i = (uint16_t)(i + forward_run(w, from, b, i, &waits));
+		gather(b, (uint16_t)(i + GATHER_AHEAD));
+	}
+	if (unlikely(b->rules->settings->rate != 0 || b->rules->settings->frames != 0))
+		charge(from, b, i);
+	return i;
+}
+
+uint16_t
+forward_uplink_domain(const struct rte_mbuf *m)
+{
+	uint16_t tci, vlan;
+
+	if (!vlan_of_received(m, &tci) || (tci & VLAN_VID_MASK) == 0)
+		return DOMAIN_UNTAGGED;
+	vlan = tci & VLAN_VID_MASK;
+	return vlan == DOMAIN_UNTAGGED ? DOMAIN_SHARED : vlan; /* a tag may not say 4095 */
+}
+
+/* Whether a frame from the NIC comes from an address that may be there. */
+static bool
+see_uplink_source(struct worker *w, uint64_t key)
+{
+	if (likely(key == w->uplink_source))
+		return true;
+	if (is_multicast(key) || fdb_see(w->sw->guests->fdb, key, FDB_UPLINK, UPLINK_ADDRESS_MAX,
+			w->now) == FDB_SEEN_TAKEN)
+		return false;
+	w->uplink_source = key;
+	return true;
+}
+
+struct guest *
+forward_accept_for_port(struct worker *w, struct rte_mbuf **m, enum uplink_drop *why)
+{
+	uint16_t domain = forward_uplink_domain(*m), tci = 0, owner;
+	struct rte_ether_addr dst, src;
+	struct guest *to;
+	uint64_t key;
+
+	vlan_of_received(*m, &tci);
+	if (vlan_in_frame(*m) && !((*m)->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED))
+		vlan_remove(*m);
+	(*m)->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL; /* what is left has no tag */
+	dst = rte_pktmbuf_mtod(*m, const struct rte_ether_hdr *)->dst_addr;
+	src = rte_pktmbuf_mtod(*m, const struct rte_ether_hdr *)->src_addr;
+	*why = UPLINK_DROP_OWN;
+	if (!see_uplink_source(w, fdb_key_of(&src) | domain_key(domain)))
+		return NULL;
+	key = fdb_key_of(&dst) | domain_key(domain);
+	*why = UPLINK_DROP_RESERVED_ADDRESS;
+	if (is_reserved(key))
+		return NULL;
+	owner = fdb_lookup(w->sw->guests->fdb, key);
+	*why = UPLINK_DROP_OUTSIDE;
+	if (owner == FDB_UPLINK)
+		return NULL;
+	to = guests_get(w->sw->guests, owner);
+	*why = UPLINK_DROP_NO_ROOM;
+	if (to != NULL && to->port != NULL && port_has_domain(port_rules(to->port), domain) &&
+			port_rules(to->port)->settings->link_up) {
+		if (unlikely(!may_be_sent_to(to, rte_pktmbuf_pkt_len(*m)))) {
+			w->counters.guest[to->id].rx_drop[RX_DROP_RATE]++;
+			*why = UPLINK_DROP_MAX;
+			rte_pktmbuf_free(*m);
+			return NULL;
+		}
+		return output_retag(m, port_tag(port_rules(to->port), domain),
+			tci & (uint16_t)~VLAN_VID_MASK) < 0 ? NULL : to;
+	}
+	*why = UPLINK_DROP_NO_GUEST;
+	if (owner < ID_MAX) /* a static address: its guest is not there, or its link is down */
+		return NULL;
+	if (!is_multicast(key) && !__atomic_load_n(&w->sw->guests->ports.flood_unknown,
+			__ATOMIC_RELAXED))
+		return NULL;
+	if (copies_to_domain(w, NULL, *m, domain, tci & (uint16_t)~VLAN_VID_MASK,
+			!is_multicast(key)) == 0)
+		return NULL;
+	*why = UPLINK_DROP_MAX;
+	rte_pktmbuf_free(*m);
+	return NULL;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <netinet/in.h>
+
+#include <rte_hash_crc.h>
+#include <rte_ip.h>
+#include <rte_net.h>
+
+#include "switch/spread.h"
+
+/* Bytes of a frame that tell its flow: Ethernet with two tags, IPv6 with options, ports. */
+#define FLOW_BYTES 128
+
+/* A number that is the same for all frames of a flow: addresses and, where there are, ports. */
+static uint32_t
+flow_hash(struct burst *b, uint16_t i)
+{
+	uint8_t bytes[FLOW_BYTES];
+	uint32_t len = burst_read(b, i, bytes, sizeof(bytes));
+	struct rte_mbuf m = { .buf_addr = bytes, .nb_segs = 1, .pkt_len = len,
+		.data_len = (uint16_t)len };
+	struct rte_net_hdr_lens lens = { 0 };
+	uint32_t ptype = rte_net_get_ptype(&m, &lens, RTE_PTYPE_L2_MASK | RTE_PTYPE_L3_MASK |
+		RTE_PTYPE_L4_MASK);
+	uint32_t hash = rte_hash_crc(bytes, 2 * RTE_ETHER_ADDR_LEN, 0);
+	uint32_t l3 = lens.l2_len, l4 = l3 + lens.l3_len, l4_type = ptype & RTE_PTYPE_L4_MASK;
+
+	if (RTE_ETH_IS_IPV4_HDR(ptype) && l4 <= len)
+		hash = rte_hash_crc(bytes + l3 + 12, 8, hash); /* RFC 791: addresses at 12 */
+	else if (RTE_ETH_IS_IPV6_HDR(ptype) && l4 <= len)
+		hash = rte_hash_crc(bytes + l3 + 8, 32, hash); /* RFC 8200: addresses at 8 */
+	if ((l4_type == RTE_PTYPE_L4_TCP || l4_type == RTE_PTYPE_L4_UDP) && l4 + 4 <= len)
+		hash = rte_hash_crc(bytes + l4, 4, hash);
+	return hash;
+}
+
+/*
+ * flow_hash() of the usual frame, without a look at what it might be instead: its headers are in
+ * one piece, and are Ethernet, IPv4 without options, and TCP or UDP.
+ */
+static inline uint32_t
+flow_hash_quick(struct burst *b, uint16_t i)
+{
+	const uint8_t *f = b->data[i];
+	const struct rte_ipv4_hdr *ip = (const void *)(f + RTE_ETHER_HDR_LEN);
+	uint32_t hash;
+
+	if (b->nb_segments[i] != 1 || b->len[i] < RTE_ETHER_HDR_LEN + sizeof(*ip) + 4 ||
+			((const struct rte_ether_hdr *)f)->ether_type !=
+				RTE_BE16(RTE_ETHER_TYPE_IPV4) ||
+			ip->version_ihl != RTE_IPV4_VHL_DEF ||
+			(ip->fragment_offset &
+				RTE_BE16(RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) ||
+			(ip->next_proto_id != IPPROTO_TCP && ip->next_proto_id != IPPROTO_UDP))
+		return flow_hash(b, i);
+	hash = rte_hash_crc(f, 2 * RTE_ETHER_ADDR_LEN, 0);
+	hash = rte_hash_crc(&ip->src_addr, 8, hash);
+	return rte_hash_crc(ip + 1, 4, hash);
+}
+
+void
+spread_over(const struct device *d, struct spread *s)
+{
+	uint16_t pair;
+
+	s->n = 0;
+	FOREACH_PAIR(pair, d->rx)
+		s->vring[s->n++] = VRING_RX(pair);
+}
+
+/* The upper bits of the hash decide, by a multiplication. */
+uint16_t
+spread_vring(const struct spread *s, struct burst *b, uint16_t i)
+{
+	return s->vring[(uint64_t)flow_hash_quick(b, i) * s->n >> 32];
+}
+
+uint16_t
+spread_find_vring(const struct device *d, struct burst *b, uint16_t i)
+{
+	uint64_t low = __atomic_load_n(&d->rx[0], __ATOMIC_RELAXED);
+	uint64_t high = __atomic_load_n(&d->rx[1], __ATOMIC_RELAXED);
+	struct spread s;
+
+	_Static_assert(QUEUE_PAIR_WORDS == 2, "one more word to read");
+	if (likely(high == 0 && low != 0 && (low & (low - 1)) == 0))
+		return VRING_RX(__builtin_ctzll(low));
+	spread_over(d, &s);
+	return s.n == 0 ? RINGS_MAX : spread_vring(&s, b, i);
+}
+
+bool
+spread_has_several(const struct device *d)
+{
+	uint64_t low = __atomic_load_n(&d->rx[0], __ATOMIC_RELAXED);
+
+	return __atomic_load_n(&d->rx[1], __ATOMIC_RELAXED) != 0 || (low & (low - 1)) != 0;
+}

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Named ports while they change: nothing of a port that stays is lost, and nothing is left."""
+
+import os
+import struct
+import time
+
+import pytest
+
+from frames import BROADCAST
+from harness import ROOT, Switch, wait_for
+from named import Ports, reload
+from traffic import consistent
+
+# How many reloads: more by hand, RELOADS=10000.
+RELOADS = int(os.environ.get("RELOADS", "40"))
+
+
+def descriptors(s):
+    return len(os.listdir(f"/proc/{s.proc.pid}/fd"))
+
+
+def resident_mb(s):
+    with open(f"/proc/{s.proc.pid}/statm", encoding="ascii") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def send_numbered(g, to, first, n):
+    g.send([g.frame(to, struct.pack("<I", first + i)) for i in range(n)])
+    return first + n
+
+
+def numbers(g):
+    return [struct.unpack_from("<I", f, 14)[0] for f in g.poll()]
+
+
+def test_512_ports(tmp_path):
+    """All in one VLAN but two, which are alone in theirs."""
+    ports = Ports(tmp_path, **{f"p{i}": f"vlan={2000 + i if i in (3, 400) else 7}"
+                               for i in range(512)})
+    with Switch(*ports.write(), memory=1024) as s:
+        guests = ports.guests(size=16, buf_len=1600, timeout=60)
+        s.wait_guests(512, 60)
+        guests[100].announce()
+        for i, g in enumerate(guests):
+            if i not in (3, 100, 400):
+                g.recv(1)
+        guests[511].send([guests[511].frame(guests[100], b"the last one")])
+        assert guests[100].recv(1) == [guests[511].frame(guests[100], b"the last one")]
+        guests[3].quiet(0.05)
+        guests[400].quiet(0)
+        ports.ports["p3"] = ports.ports["p400"] = "vlan=9"
+        reload(s, ports, "0 ports added, 0 removed, 2 changed")
+        guests[3].announce()
+        guests[400].recv(1)
+        for g in guests:
+            assert not g.poll()
+            g.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_two_domains_stay_apart_and_whole_while_ports_change(workers, tmp_path):
+    """Each frame that is sent arrives once, in order, in its own domain; others come and go."""
+    ports = Ports(tmp_path, a="vlan=10", b="vlan=10", c="vlan=20", d="vlan=20", e="vlan=10")
+    lcores = None if workers == 1 else "0@0,1@0,2@1"
+    with Switch(*ports.write(), "--rx-retry-num", "1000", "--rx-retry-delay", "1000",
+                lcores=lcores) as s:
+        a, b, c, d, e = ports.guests()
+        s.wait_guests(5)
+        for g in (a, b, c, d):
+            g.announce()
+        for g in (b, a, d, c, e):
+            g.poll()
+        sent = {a: 0, c: 1 << 31}
+        got = {b: [], d: []}
+        for turn in range(RELOADS):
+            for x, y in ((a, b), (c, d)):
+                sent[x] = send_numbered(x, y, sent[x], 100)
+            if turn % 2:
+                ports.ports.update(e="vlan=20", new="vlan=10 mac=02:00:00:00:0e:0e")
+                text = "1 port added, 0 removed, 1 changed"
+            else:
+                ports.ports.update(e="vlan=10 isolated=yes")
+                gone = ports.ports.pop("new", None) is not None
+                text = f"0 ports added, {int(gone)} removed, 1 changed"
+            reload(s, ports, text)
+            e.send([e.frame(BROADCAST, b"\xee\xee\xee\xee")])
+            for y in (b, d):
+                got[y] += [n for n in numbers(y) if n != 0xeeeeeeee]
+        s.settle()
+        for y, x, first in ((b, a, 0), (d, c, 1 << 31)):
+            got[y] += [n for n in numbers(y) if n != 0xeeeeeeee]
+            assert got[y] == list(range(first, sent[x])), "lost, doubled or of the other domain"
+        for i in (0, 2):
+            assert consistent(s.stats(128 + i))["tx_dropped"] == 0
+        for g in (a, b, c, d, e):
+            g.close()
+
+
+def test_reloads_leave_nothing_behind(tmp_path):
+    """Under AddressSanitizer: guests and ports come and go; descriptors and memory stay flat."""
+    ports = Ports(tmp_path, stays="vlan=10", comes="vlan=10 mac=02:00:00:00:00:01")
+    with Switch(*ports.write(), app=os.path.join(ROOT, "build/asan/vhost-switch"),
+                memory=1024) as s:
+        stays = ports.guest("stays")
+        at_first = None
+        for turn in range(RELOADS):
+            comes = ports.guest("comes")
+            s.wait_lines("port comes: guest connected", turn + 1)
+            stays.announce()
+            comes.recv(1)
+            ports.ports["comes"] = f"vlan=10 offload={('no', 'yes')[turn % 2]}"
+            reload(s, ports, "1 port added, 1 removed, 0 changed")
+            s.wait_lines("port comes: guest left", turn + 1)
+            comes.close()
+            if turn == RELOADS // 2:
+                at_first = descriptors(s), resident_mb(s)
+        wait_for(lambda: descriptors(s) <= at_first[0], 10, "the descriptors to be closed")
+        assert resident_mb(s) < at_first[1] + 20
+        stays.close()
+
+
+def test_a_static_address_without_a_guest_is_not_flooded(tmp_path):
+    ports = Ports(tmp_path, a="", b="", away="mac=02:00:00:00:00:aa")
+    with Switch(*ports.args()) as s:
+        a, b = ports.guests("a", "b")
+        s.wait_guests(2)
+        a.send([a.frame("02:00:00:00:00:aa", b"for one who is away")])
+        b.quiet(0.1)
+        assert consistent(s.stats(128))["tx_drop_guest_stopped"] == 1
+        away = ports.guest("away")
+        s.wait_guests(3)
+        a.send([a.frame("02:00:00:00:00:aa", b"for one who is back")])
+        assert away.recv(1) == [a.frame("02:00:00:00:00:aa", b"for one who is back")]
+        for g in (a, b, away):
+            g.close()
+
+
+def test_an_attack_on_the_fdb(tmp_path):
+    """One guest sends from ever new sources: the others' addresses stay, the log is short."""
+    ports = Ports(tmp_path, evil="", good="", other="")
+    with Switch(*ports.args()) as s:
+        evil, good, other = ports.guests()
+        s.wait_guests(3)
+        good.announce()
+        other.announce()
+        begin, n = time.monotonic(), 0
+        lines, memory = len(s.lines), resident_mb(s)
+        frame = bytearray(evil.frame(BROADCAST, b"new"))
+        while time.monotonic() < begin + 3:
+            frames = []
+            for _ in range(64):
+                n += 1
+                frame[6:12] = b"\x02" + n.to_bytes(5, "big")
+                frames.append(bytes(frame))
+            evil.send(frames)
+            good.poll(), other.poll()
+        good.send([good.frame(other, b"still")])
+        wait_for(lambda: good.frame(other, b"still") in other.poll(), 5, "the frame")
+        assert not [f for f in evil.poll() if f[14:19] == b"still"]
+        of_evil = [r for r in s.telemetry("/vhost_switch/fdb").values() if r["port"] == "evil"]
+        assert len(of_evil) <= 8 and s.stats(128)["fdb_full"] > 0
+        assert len(s.lines) - lines <= 2 + (time.monotonic() - begin)
+        assert resident_mb(s) < memory + 5
+        for g in (evil, good, other):
+            g.close()
