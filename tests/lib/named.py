@@ -37,8 +37,8 @@ class Ports:
 
     def guest(self, name, mac=None, **kw):
         number = list(self.ports).index(name) + 1
-        return Guest(self.sock(name), mac or f"52:54:00:00:{10 + number // 256:02x}:{number % 256:02x}",
-                     **kw)
+        mac = mac or f"52:54:00:00:{10 + number // 256:02x}:{number % 256:02x}"
+        return Guest(self.sock(name), mac, **kw)
 
     def guests(self, *names, **kw):
         return [self.guest(name, **kw) for name in names or self.ports]
