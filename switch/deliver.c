@@ -17,7 +17,7 @@ struct target {
 
 /* Copy frame i into a buffer that is long enough. */
 static __rte_always_inline void
-copy_frame(uint8_t *to, struct burst *b, uint16_t i, struct copy_next next)
+copy_frame(uint8_t *to, struct burst *b, uint16_t i, bool has_rules, struct copy_next next)
 {
 	const struct iovec *s;
 	uint8_t *at = to;
@@ -32,7 +32,10 @@ copy_frame(uint8_t *to, struct burst *b, uint16_t i, struct copy_next next)
 			at += s[k].iov_len;
 		}
 	}
-	write_destination(to, b->key[i]);
+	if (has_rules)
+		memcpy(to, b->head[i], RTE_ETHER_HDR_LEN);
+	else
+		write_destination(to, b->key[i]);
 }
 
 /* The same, with another tag or none, and a head that is as it was read. */
@@ -136,7 +139,9 @@ copy_simple(const struct device *d, struct virtqueue *vq, bool packed, enum kind
 		if (odd && run->retag)
 			copy_edited(t.at[k] + d->hdr_len, b, i, run, e, next);
 		else
-			copy_frame(t.at[k] + d->hdr_len, b, i, next);
+			copy_frame(t.at[k] + d->hdr_len, b, i,
+				kind == KIND_OF_PORTS || (kind != KIND_PLAIN && b->rules != NULL),
+				next);
 		if (packed)
 			vring_put_used(vq, t.id[k], d->hdr_len + edited_len(b, i, e), 1);
 		else

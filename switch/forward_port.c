@@ -92,11 +92,10 @@ decide(struct worker *w, const struct guest *from, const struct port_rules *mine
 
 /* How frames of a run are to look in a guest. */
 static void
-set_form(const struct burst *b, const struct port_rules *theirs, struct run *run)
+set_form(const struct port_rules *theirs, struct run *run)
 {
 	run->tag = port_tag(theirs, key_domain(run->key));
-	run->retag = run->tag != 0 || (run->key & KEY_TAGGED) || theirs->is_trunk ||
-		b->rules->settings->source_check;
+	run->retag = run->tag != 0 || (run->key & KEY_TAGGED);
 }
 
 /* Frames that cannot go to a port whose link is set down. Returns how many. */
@@ -306,7 +305,7 @@ flood_run(struct worker *w, struct guest *from, struct burst *b, struct run run,
 
 		if (set->guest[i] == from || !is_flooded(b->rules, theirs, unknown))
 			continue;
-		set_form(b, theirs, &run);
+		set_form(theirs, &run);
 		output_run(w, set->guest[i], b, &run);
 		others++;
 	}
@@ -392,7 +391,7 @@ run_to_port(struct worker *w, const struct guest *from, struct guest *to, struct
 
 	if (unlikely(!theirs->settings->link_up))
 		return drop_at_link(w, from, to, b, run);
-	set_form(b, theirs, run);
+	set_form(theirs, run);
 	if (unlikely(theirs->settings->rate_to != 0))
 		return limited_run(w, from, to, b, run);
 	return output_run(w, to, b, run);

@@ -81,8 +81,12 @@ fill_buffers(const struct device *d, const struct buffers *to, struct burst *b, 
 	}
 	if (run->retag)
 		return;
-	write_destination(head, b->key[i]);
-	chain_scatter(d, to->segment, d->hdr_len, head, RTE_ETHER_ADDR_LEN);
+	n = b->rules != NULL ? RTE_ETHER_HDR_LEN : RTE_ETHER_ADDR_LEN;
+	if (b->rules != NULL)
+		memcpy(head, b->head[i], RTE_ETHER_HDR_LEN);
+	else
+		write_destination(head, b->key[i]);
+	chain_scatter(d, to->segment, d->hdr_len, head, n);
 }
 
 enum vring_status
