@@ -3,6 +3,9 @@
 #include "switch/burst.h"
 #include "switch/offload.h"
 
+/* Frames that burst_gather_odd() gathers beyond those asked for: fewer calls. */
+#define GATHER_MORE 3
+
 /* Frames by which tables of indirect descriptors are prefetched before they are read. */
 #define TABLE_AHEAD 8
 
@@ -120,6 +123,7 @@ burst_gather_chain(struct burst *b, uint16_t i)
 void
 burst_gather_odd(struct burst *b, uint16_t upto)
 {
+	upto = (uint16_t)(upto + GATHER_MORE);
 	if (b->vq->packed && b->d->may_ask)
 		gather_vring(b, upto, true, true);
 	else if (b->vq->packed)

@@ -11,9 +11,6 @@
 
 #define HAS(features, bit) ((bool)((features) & RTE_BIT64(bit)))
 
-/* Bits of a packed descriptor that say whose it is (VIRTIO 1.1, 2.7.1). */
-#define PACKED_BOTH ((1 << VRING_PACKED_DESC_F_AVAIL) | (1 << VRING_PACKED_DESC_F_USED))
-
 static void
 refresh_regions(struct device *d)
 {
@@ -305,26 +302,6 @@ device_set_call(struct device *d, uint16_t vring, int callfd)
 	vq->used_before = used;
 	close_call(vq);
 	vq->callfd = callfd;
-}
-
-void
-vring_put_used_packed(struct virtqueue *vq, uint16_t id, uint32_t len, uint16_t count)
-{
-	struct vring_packed_desc *desc = &vq->packed_desc[vq->last_used_idx & PACKED_INDEX];
-	uint16_t flags = len > 0 ? VRING_DESC_F_WRITE : 0;
-
-	if (vq->last_used_idx & PACKED_WRAP)
-		flags |= PACKED_BOTH;
-	desc->id = rte_cpu_to_le_16(id);
-	desc->len = rte_cpu_to_le_32(len);
-	/*
-	 * The driver goes from one element to the next, so the first one's flags hide the others.
-	 */
-	if (vq->last_used_idx == vq->published)
-		vq->first_flags = flags;
-	else
-		__atomic_store_n(&desc->flags, rte_cpu_to_le_16(flags), __ATOMIC_RELEASE);
-	vq->last_used_idx = vring_advance(vq, vq->last_used_idx, count);
 }
 
 /* Log used elements, each by itself: their number does not matter while a guest migrates. */

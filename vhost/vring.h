@@ -37,6 +37,7 @@
 #include <sys/queue.h>
 
 #include <rte_branch_prediction.h>
+#include <rte_byteorder.h>
 #include <rte_common.h>
 #include <rte_rcu_qsbr.h>
 #include <rte_spinlock.h>
@@ -57,6 +58,9 @@
 /** An index of a packed virtqueue; bit 15 beside it is the wrap counter. */
 #define PACKED_INDEX 0x7fff
 #define PACKED_WRAP 0x8000
+
+/** Bits of a packed descriptor that say whose it is (VIRTIO 1.1, 2.7.1). */
+#define PACKED_BOTH ((1 << VRING_PACKED_DESC_F_AVAIL) | (1 << VRING_PACKED_DESC_F_USED))
 
 struct port;
 
@@ -304,7 +308,25 @@ vring_advance(const struct virtqueue *vq, uint16_t index, uint16_t n)
 }
 
 /** What vring_put_used() does for a packed virtqueue. */
-void vring_put_used_packed(struct virtqueue *vq, uint16_t id, uint32_t len, uint16_t count);
+static inline void
+vring_put_used_packed(struct virtqueue *vq, uint16_t id, uint32_t len, uint16_t count)
+{
+	struct vring_packed_desc *desc = &vq->packed_desc[vq->last_used_idx & PACKED_INDEX];
+	uint16_t flags = len > 0 ? VRING_DESC_F_WRITE : 0;
+
+	if (vq->last_used_idx & PACKED_WRAP)
+		flags |= PACKED_BOTH;
+	desc->id = rte_cpu_to_le_16(id);
+	desc->len = rte_cpu_to_le_32(len);
+	/*
+	 * The driver goes from one element to the next, so the first one's flags hide the others.
+	 */
+	if (vq->last_used_idx == vq->published)
+		vq->first_flags = flags;
+	else
+		__atomic_store_n(&desc->flags, rte_cpu_to_le_16(flags), __ATOMIC_RELEASE);
+	vq->last_used_idx = vring_advance(vq, vq->last_used_idx, count);
+}
 
 /**
  * Write the next used element. The driver cannot see it before vring_publish(). Called by a worker,

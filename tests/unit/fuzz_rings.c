@@ -317,6 +317,7 @@ pause_guest(unsigned int id)
 {
 	rte_rcu_qsbr_thread_offline(sw.rcu, 0);
 	device_pause(&device[id]);
+	guests.shared = guests.all;
 	rte_rcu_qsbr_thread_online(sw.rcu, 0);
 }
 
@@ -325,6 +326,7 @@ resume_guest(unsigned int id)
 {
 	rte_rcu_qsbr_thread_offline(sw.rcu, 0);
 	device_resume(&device[id]);
+	guests.shared = guests.all;
 	rte_rcu_qsbr_thread_online(sw.rcu, 0);
 }
 
@@ -336,6 +338,7 @@ renew(unsigned int id)
 	renew_rings(id);
 	rte_rcu_qsbr_thread_offline(sw.rcu, 0);
 	device_set_running(&device[id], true);
+	guests.shared = guests.all;
 	rte_rcu_qsbr_thread_online(sw.rcu, 0);
 	resume_guest(id);
 }
@@ -461,6 +464,7 @@ start(char *program)
 	rte_log_set_level(RTE_LOGTYPE_USER1, RTE_LOG_CRIT);
 	pool = rte_pktmbuf_pool_create("p", 2047, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	sw = (struct switch_ctx){ .cfg = &cfg, .guests = &guests, .uplink = &uplink, .pool = pool,
+		.finishes = true,
 		.rcu = rte_zmalloc(NULL, rte_rcu_qsbr_get_memsize(1), RTE_CACHE_LINE_SIZE) };
 	rte_rcu_qsbr_init(sw.rcu, 1);
 	rte_rcu_qsbr_thread_register(sw.rcu, 0);
@@ -474,6 +478,7 @@ start(char *program)
 		create_guest(i);
 		guests.all->guest[guests.all->n++] = &guest[i];
 	}
+	guests.shared = guests.all;
 	rte_rcu_qsbr_thread_online(sw.rcu, 0);
 }
 
