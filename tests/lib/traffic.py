@@ -2,7 +2,10 @@
 """Guests that are introduced to a switch, exchange frames, and whose counters add up."""
 
 import os
+import struct
 import time
+
+from harness import wait_for
 
 
 def consistent(stats):
@@ -36,3 +39,15 @@ def exchange(a, b, n=20):
         sent = [x.frame(y, os.urandom(40)) for _ in range(n)]
         x.send(sent)
         assert y.recv(n) == sent
+
+
+def ask(guest, mac, address, timeout=10):
+    """Send one ARP request, as the first of a stack that knows nothing; returns its time."""
+    guest.poll()
+    begin = time.monotonic()
+    arp = struct.pack(">HHBBH", 1, 0x800, 6, 4, 1) + guest.mac + bytes([192, 168, 77, 2])
+    guest.send([guest.frame("ff:ff:ff:ff:ff:ff", arp + bytes(6) + address, ethertype=0x806)])
+    want = bytes.fromhex(mac.replace(":", ""))
+    wait_for(lambda: any(f[6:14] == want + b"\x08\x06" and f[28:32] == address
+                         for f in guest.poll()), timeout, "an answer")
+    return time.monotonic() - begin

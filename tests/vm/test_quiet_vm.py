@@ -3,29 +3,17 @@
 
 import os
 import socket
-import struct
 import time
 
 import pytest
 
 from harness import Switch, cpus, wait_for
+from traffic import ask
 from vhostuser import Guest
 from vm import Qmp, Vm
 
 MAC, ADDRESS = "52:54:00:00:00:01", bytes([192, 168, 77, 1])
 SCRIPT = "ip addr add 192.168.77.1/24 dev eth0; echo here; sleep 600"
-
-
-def ask(guest, timeout=10):
-    """Send one ARP request, as the first of a stack that knows nothing; returns its time."""
-    guest.poll()
-    begin = time.monotonic()
-    arp = struct.pack(">HHBBH", 1, 0x800, 6, 4, 1) + guest.mac + bytes([192, 168, 77, 2])
-    guest.send([guest.frame("ff:ff:ff:ff:ff:ff", arp + bytes(6) + ADDRESS, ethertype=0x806)])
-    want = bytes.fromhex(MAC.replace(":", ""))
-    wait_for(lambda: any(f[6:14] == want + b"\x08\x06" and f[28:32] == ADDRESS
-                         for f in guest.poll()), timeout, "an answer")
-    return time.monotonic() - begin
 
 
 def start_vm(switch, *extra, chardev="", device=""):
@@ -50,7 +38,7 @@ def test_stopped_and_continued(tmp_path, device):
             b = Guest(s.sock, "02:00:00:00:00:0b")
             s.wait_guests(2)
             assert s.guests()["0"]["state"] != "registered"  # not a frame so far
-            ask(b)
+            ask(b, MAC, ADDRESS)
             s.wait_registered(MAC)
             before = s.guests()["0"]
             qmp = Qmp(f"{tmp_path}/qmp")
@@ -61,7 +49,7 @@ def test_stopped_and_continued(tmp_path, device):
                 time.sleep(2)
                 qmp("cont")
                 s.wait_path(0, "running")
-                assert ask(b) < 2
+                assert ask(b, MAC, ADDRESS) < 2
             assert s.stats(1)["tx_drop_guest_stopped"] == 3
             after = s.guests()["0"]
             assert (after["mac"], after["vlan"]) == (before["mac"], before["vlan"])
@@ -97,7 +85,7 @@ def test_the_switch_is_killed_and_started_again(client):
         for _ in range(2):
             b = neighbour(s, client)
             s.wait_guests(2)
-            ask(b)
+            ask(b, MAC, ADDRESS)
             s.wait_registered(MAC)
             s.proc.kill()
             s.proc.wait()
@@ -109,7 +97,7 @@ def test_the_switch_is_killed_and_started_again(client):
         b = neighbour(s, client)
         s.wait_guests(2)
         assert {g["state"] for g in s.guests().values()} == {"ready"}
-        assert ask(b) < 2
+        assert ask(b, MAC, ADDRESS) < 2
         b.close()
     finally:
         machine.kill()

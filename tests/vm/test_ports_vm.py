@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Linux VMs at named ports: who reaches whom, restarts of the switch, a limited TCP flow.
+
+The switch is killed twice beside three guests; RESTARTS=10 for more often, beside eight.
+"""
+
+import os
+import random
+import socket
+import struct
+import time
+
+import pytest
+
+from harness import Switch, Wire, cpus, wait_for
+from named import Ports, reload
+from traffic import ask, consistent
+from vhostuser import Guest
+from vm import Qmp, Vm
+from vmshell import ShellVm, begin_pings, reached
+
+RESTARTS = int(os.environ.get("RESTARTS", "2"))
+MAC, ADDRESS = "52:54:00:00:00:01", bytes([192, 168, 77, 1])
+QUIET = "ip addr add 192.168.77.1/24 dev eth0; echo here; sleep 3600"
+OUTSIDE, OUTSIDE_IP = bytes.fromhex("02000000ee01"), bytes([10, 0, 0, 99])
+
+# a bridge that filters VLANs, with a namespace at each of two access ports
+TRUNK = ["ip link add br0 type bridge vlan_filtering 1 vlan_default_pvid 0 mcast_snooping 0",
+         "ip link set eth0 master br0", "ip link set br0 up", "ip link set eth0 up",
+         *(line.format(vlan=vlan) for vlan in (10, 20) for line in (
+             "ip netns add ns{vlan}",
+             "ip link add h{vlan} type veth peer name e{vlan} netns ns{vlan}",
+             "ip link set h{vlan} master br0 up",
+             "bridge vlan add dev eth0 vid {vlan}",
+             "bridge vlan add dev h{vlan} vid {vlan} pvid untagged",
+             "ip -n ns{vlan} addr add 10.0.0.{vlan}/24 dev e{vlan}",
+             "ip -n ns{vlan} link set e{vlan} up", "ip -n ns{vlan} link set lo up"))]
+
+
+def arp(wire, vlan, n):
+    """Ask for 10.0.0.n from outside; returns the tags of answers, 0 for none."""
+    wire.send(b"\xff" * 6 + OUTSIDE + (struct.pack(">HH", 0x8100, vlan) if vlan else b"") +
+              struct.pack(">HHHBBH", 0x806, 1, 0x800, 6, 4, 1) + OUTSIDE + OUTSIDE_IP + bytes(6) +
+              bytes([10, 0, 0, n]) + bytes(18))
+    end, tags = time.monotonic() + 0.4, set()
+    while time.monotonic() < end:
+        wire.sock.settimeout(0.1)
+        try:
+            frame, control, _, addr = wire.sock.recvmsg(2048, 256)
+        except TimeoutError:
+            continue
+        if addr[2] != socket.PACKET_OUTGOING and frame[:6] == OUTSIDE and frame[31] == n:
+            tags.add(next((struct.unpack_from("=H", data, 16)[0] for level, kind, data in control
+                           if (level, kind) == (263, 8) and data[0] & 0x10), 0))
+    return tags
+
+
+def test_who_can_ping_whom(tmp_path):
+    """Two VMs in VLAN 10, one in VLAN 20, a Linux bridge at a trunk, and what is outside."""
+    ports = Ports(tmp_path, a="vlan=10", b="vlan=10", c="vlan=20", t="trunk=10;20")
+    places = {1: 10, 2: 10, 3: 20, 10: 10, 20: 20}  # last part of each address, and its VLAN
+    machines = []
+    with Wire("af_packet") as wire, wire.switch(*ports.args()) as s:
+        try:
+            for n, name in enumerate("abct", 1):
+                machines.append(ShellVm(name, (ports.sock(name), f"52:54:00:00:00:{n:02x}"),
+                                        kinds=["bridge", "veth"] if name == "t" else []))
+            for n, machine in enumerate(machines, 1):
+                machine.wait_ready()
+                machine.run(*(TRUNK if n == 4 else [f"ip addr add 10.0.0.{n}/24 dev eth0",
+                                                    "ip link set eth0 up"]))
+            wire.open()
+            turns = [{n: (machines[n - 1], None) for n in (1, 2, 3)} | {
+                10: (machines[3], "ns10")}, {20: (machines[3], "ns20")}]
+            for turn in turns:
+                for machine, namespace in turn.values():
+                    begin_pings(machine, [f"10.0.0.{n}" for n in places], namespace)
+                for n, (machine, _) in turn.items():
+                    assert reached(machine) == {f"10.0.0.{other}" for other in places
+                                                if places[other] == places[n]}, n
+            for n, vlan in places.items():
+                assert [arp(wire, tag, n) for tag in (10, 20, 30, 0)] == [
+                    {tag} if tag == vlan else set() for tag in (10, 20, 30, 0)], n
+            for n in range(4):
+                st = consistent(s.stats(128 + n))
+                assert st["tx_drop_vlan_not_allowed"] == st["tx_drop_mac_taken"] == 0
+        except BaseException:
+            for machine in machines:
+                print(machine.log())
+            raise
+        finally:
+            for machine in machines:
+                machine.kill()
+
+
+def quiet_vm(name, sock, *extra, chardev="", mac=MAC):
+    """Without IPv6 it sends nothing of its own accord."""
+    return Vm(name, QUIET, sock, mac, cpus=str(cpus()[1]), memory=128, extra=extra,
+              chardev=chardev, append="ipv6.disable=1")
+
+
+def test_stopped_and_continued_at_a_port(tmp_path):
+    ports = Ports(tmp_path, a="vlan=10", b="vlan=10")
+    with Switch(*ports.args()) as s:
+        machine = quiet_vm("quietport", ports.sock("a"), "-qmp",
+                           f"unix:{tmp_path}/qmp,server=on,wait=off")
+        try:
+            wait_for(lambda: machine.has("here"), 90, "the VM")
+            b = ports.guest("b")
+            s.wait_guests(2)
+            qmp = Qmp(f"{tmp_path}/qmp")
+            for turn in range(2):
+                qmp("stop")
+                s.wait_path(128, "stopped")
+                time.sleep(2)
+                qmp("cont")
+                s.wait_path(128, "running")
+                assert ask(b, MAC, ADDRESS) < 2
+                assert [(r["port"], r["domain"]) for r in s.telemetry("/vhost_switch/fdb").values()
+                        if r["mac"] == MAC] == [("a", "10")], turn
+            assert sum("guest connected" in line for line in s.lines) == 2
+            qmp.close()
+            b.close()
+        except BaseException:
+            print(machine.log())
+            raise
+        finally:
+            machine.kill()
+
+
+class Server:
+    """A guest's end of a socket that the switch connects to, as QEMU's with server=on."""
+
+    def __init__(self, path):
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen()
+        self.listener.settimeout(30)
+
+    def guest(self, mac):
+        return Guest(None, mac, sock=self.listener.accept()[0])
+
+
+@pytest.mark.parametrize("mode", ["server", "client"])
+def test_killed_and_started_again_with_the_same_file(mode, tmp_path):
+    """Every MAC keeps its VLAN, whoever connects first; a quiet VM answers the first request."""
+    n = 3 if RESTARTS <= 2 else 8
+    vlans = [(10, 10, 20, 20, 30, 30, 40, 40)[i] for i in range(n)]
+    ports = Ports(tmp_path, **{f"p{i}": f"vlan={vlan} mode={mode}" for i, vlan in enumerate(vlans)})
+    macs = [f"52:54:00:00:00:{i + 1:02x}" for i in range(n)]
+    servers = {}
+    with Wire("af_packet") as wire:
+        s = wire.switch(*ports.write())
+        machine = quiet_vm("quietport", ports.sock("p0"), chardev={
+            "server": ",reconnect=1", "client": ",server=on,wait=off"}[mode])
+        try:
+            wait_for(lambda: machine.has("here"), 90, "the VM")
+            if mode == "client":
+                servers = {i: Server(ports.sock(f"p{i}")) for i in range(1, n)}
+            wire.open()
+            for turn in range(RESTARTS + 1):
+                guests = {}
+                for i in random.sample(range(1, n), n - 1):
+                    guests[i] = servers[i].guest(macs[i]) if servers else \
+                        ports.guest(f"p{i}", macs[i])
+                s.wait_guests(n, 60)
+                s.wait_path(128, "running")
+                assert ask(guests[1], MAC, ADDRESS) < 2, turn
+                for i, g in guests.items():
+                    g.announce()
+                    tag, = {f[12:16] for f in wire.recv(1)}
+                    assert tag == struct.pack(">HH", 0x8100, vlans[i])
+                got = {(r["mac"], r["port"], r["domain"])
+                       for r in s.telemetry("/vhost_switch/fdb").values()}
+                assert got == {(macs[i], f"p{i}", str(vlans[i])) for i in range(n)}, turn
+                if turn < RESTARTS:
+                    s.proc.kill()
+                    s.proc.wait()
+                    s.lines.clear()
+                for g in guests.values():
+                    g.close()
+                if turn < RESTARTS:
+                    s.start()
+        except BaseException:
+            print(machine.log(), s.log())
+            raise
+        finally:
+            machine.kill()
+            for server in servers.values():
+                server.listener.close()
+            s.stop()
+
+
+def test_a_limited_tcp_flow(tmp_path):
+    """TCP fits itself to a port's rate, within 5 %, and nothing is dropped."""
+    ports = Ports(tmp_path, a="", b="")
+    machines = []
+    with Switch(*ports.write(), "--rx-retry-num", "1000", "--rx-retry-delay", "1000") as s:
+        try:
+            machines = [ShellVm(f"flow{name}", (ports.sock(name), f"52:54:00:00:00:{n:02x}"),
+                                programs=["iperf3"]) for n, name in enumerate("ab", 1)]
+            for n, machine in enumerate(machines, 1):
+                machine.wait_ready()
+                machine.run(f"ip addr add 10.0.0.{n}/24 dev eth0", "ip link set eth0 up")
+            a, b = machines
+            b.run("iperf3 -s -D")
+
+            def flow(seconds):
+                """Bits a second, after one second in which TCP and bucket settle."""
+                a.begin(f"iperf3 -c 10.0.0.2 -t {seconds + 2} >/dev/null & sleep 1",
+                        "for i in 1 2; do cat /proc/uptime",
+                        f"cat /sys/class/net/eth0/statistics/tx_bytes; sleep {seconds}; done",
+                        "wait")
+                words = a.end()[0].split()
+                return 8 * (int(words[5]) - int(words[2])) / (float(words[3]) - float(words[0]))
+            free = flow(1)
+            rate = 100 if free > 150e6 else 20
+            ports.ports["a"] = f"rate={rate}M"
+            reload(s, ports, "0 ports added, 0 removed, 1 changed")
+            limited = flow(4)
+            print(f"{free / 1e6:.0f} Mbit/s, and {limited / 1e6:.1f} with rate={rate}M")
+            assert limited == pytest.approx(rate * 1e6, rel=0.05)
+            for n in range(2):
+                st = consistent(s.stats(128 + n))
+                assert st["tx_dropped"] == st["rx_dropped"] == 0
+        except BaseException:
+            for machine in machines:
+                print(machine.log())
+            raise
+        finally:
+            for machine in machines:
+                machine.kill()
