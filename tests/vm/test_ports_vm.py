@@ -206,20 +206,23 @@ def test_a_limited_tcp_flow(tmp_path):
             b.run("iperf3 -s -D")
 
             def flow(seconds):
-                """Bits a second, after one second in which TCP and bucket settle."""
-                a.begin(f"iperf3 -c 10.0.0.2 -t {seconds + 2} >/dev/null & sleep 1",
-                        "for i in 1 2; do cat /proc/uptime",
-                        f"cat /sys/class/net/eth0/statistics/tx_bytes; sleep {seconds}; done",
-                        "wait")
-                words = a.end()[0].split()
+                """Bits a second that arrive, after one second in which TCP and bucket settle."""
+                a.begin(f"timeout 60 iperf3 -c 10.0.0.2 -t {seconds + 2} >/dev/null")
+                words = b.run("sleep 1; for i in 1 2; do cat /proc/uptime",
+                              "cat /sys/class/net/eth0/statistics/rx_bytes",
+                              f"[ $i = 2 ] || sleep {seconds}; done").split()
+                a.end(90)
                 return 8 * (int(words[5]) - int(words[2])) / (float(words[3]) - float(words[0]))
             free = flow(1)
             rate = 100 if free > 150e6 else 20
             ports.ports["a"] = f"rate={rate}M"
             reload(s, ports, "0 ports added, 0 removed, 1 changed")
-            limited = flow(4)
-            print(f"{free / 1e6:.0f} Mbit/s, and {limited / 1e6:.1f} with rate={rate}M")
-            assert limited == pytest.approx(rate * 1e6, rel=0.05)
+            limited = []
+            while len(limited) < 5 and not (limited and limited[-1] > 0.95e6 * rate):
+                limited.append(flow(4))  # slower only if the host is too busy for it
+                print(f"{free / 1e6:.0f} Mbit/s, and {limited[-1] / 1e6:.1f} with rate={rate}M")
+                assert limited[-1] < 1.05e6 * rate
+            assert limited[-1] > 0.95e6 * rate, limited
             for n in range(2):
                 st = consistent(s.stats(128 + n))
                 assert st["tx_dropped"] == st["rx_dropped"] == 0
