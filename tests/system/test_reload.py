@@ -13,7 +13,7 @@ from named import Ports, reload
 from traffic import consistent
 
 # How many reloads: more by hand, RELOADS=10000.
-RELOADS = int(os.environ.get("RELOADS", "40"))
+RELOADS = int(os.environ.get("RELOADS", "16"))
 
 
 def descriptors(s):
