@@ -26,7 +26,7 @@ def is_ours(frame):
 
 
 def has_arrived(guest, frames):
-    """These frames, whatever their order, and nothing else: what is too many comes to light later."""
+    """These frames, whatever their order; what is too many, the next call finds."""
     got = []
     if not frames:
         time.sleep(0.05)
