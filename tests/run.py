@@ -59,7 +59,9 @@ def system(passed_failed, args):
 
 def main():
     start, result = time.monotonic(), [0, 0, 0]
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the switch would ignore it too
+    # Under nohup, or in the background of a shell, programs that are started would ignore them too.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     unit(result)
     system(result, sys.argv[1:])
     print(f"in {time.monotonic() - start:.0f} s:")
