@@ -90,13 +90,6 @@ guests_report_address(struct guests *guests, struct guest *g, uint64_t key,
 	report(guests, g, what);
 }
 
-static void
-report_refused(struct guests *guests, struct guest *g, uint64_t mac, enum guest_report what)
-{
-	__atomic_store_n(&g->refused_mac, mac, __ATOMIC_RELAXED);
-	report(guests, g, what);
-}
-
 /* The device of a registered guest was started again, and this is the source of its first frame. */
 static int
 learn_again(struct guests *guests, struct guest *g, const struct rte_ether_addr *mac)
@@ -130,15 +123,15 @@ guests_learn(struct guests *guests, struct guest *g, const struct rte_ether_addr
 		return -EAGAIN;
 	if (!rte_is_valid_assigned_ether_addr(mac)) {
 		if (!g->invalid_logged)
-			report_refused(guests, g, key, GUEST_REPORT_SOURCE_INVALID);
+			guests_report_address(guests, g, key, GUEST_REPORT_SOURCE_INVALID);
 		g->invalid_logged = true;
 		return -EINVAL;
 	}
 	ret = fdb_add(guests->fdb, key, g->id);
 	if (ret < 0) {
 		if (!g->taken_logged)
-			report_refused(guests, g, key, ret == -EEXIST ? GUEST_REPORT_MAC_TAKEN
-								      : GUEST_REPORT_FDB_FULL);
+			guests_report_address(guests, g, key, ret == -EEXIST
+				? GUEST_REPORT_MAC_TAKEN : GUEST_REPORT_FDB_FULL);
 		g->taken_logged = true;
 		__atomic_store_n(&g->refused, true, __ATOMIC_RELAXED);
 		return ret;

@@ -39,7 +39,7 @@ struct rte_rcu_qsbr;
 /** fdb_lookup_burst()'s answer for an address that nobody has. */
 #define FDB_NONE UINT16_MAX
 
-/** Its answer for an address behind the uplink. */
+/** Its answer for an address that was seen at the uplink. */
 #define FDB_UPLINK 0xfffe
 
 /** The bits of a key that a lookup looks at; what a caller keeps in the others does not matter. */

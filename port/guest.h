@@ -193,12 +193,12 @@ int guests_learn(struct guests *guests, struct guest *guest, const struct rte_et
 void guests_disable(struct guests *guests, struct guest *guest, enum guest_report report);
 
 /**
- * Have something about a guest of a named port looked after by the control loop. Worker.
+ * Have something about an address of a guest looked after by the control loop. Worker.
  *
  * @param guests the table
  * @param g the guest
  * @param key of the address that it is about
- * @param what GUEST_REPORT_MOVED or GUEST_REPORT_NO_ROOM
+ * @param what of the reports that are about an address
  */
 void guests_report_address(struct guests *guests, struct guest *g, uint64_t key,
 	enum guest_report what);
@@ -287,21 +287,6 @@ static inline bool
 guest_must_wait(const struct guest *g)
 {
 	return guest_is_pending(g) || __atomic_load_n(&g->forgetting, __ATOMIC_ACQUIRE);
-}
-
-/**
- * Look up a registered guest. Worker, until its next quiescent state.
- *
- * @param guests the table
- * @param id device id, any number
- * @return the guest if it is there and registered, else NULL
- */
-static inline struct guest *
-guests_find(struct guests *guests, uint16_t id)
-{
-	struct guest *g = guests_get(guests, id);
-
-	return g != NULL && guest_is_registered(g) ? g : NULL;
 }
 
 #endif /* PORT_GUEST_H */

@@ -4,8 +4,10 @@
 
 #include "port/limit.h"
 
-/* A bucket holds what the limit allows in this part of a second, for workers and
- * guests that share a CPU with others, and no less than one take. */
+/*
+ * A bucket holds what the limit allows in this part of a second, for workers and guests that share
+ * a CPU with others, and no less than one take.
+ */
 #define BUCKET_PART 5
 
 /* Make a bucket one of this limit, if it is another's. */

@@ -32,7 +32,7 @@ struct vhost_socket;
 /** Tenths of a second for which an address must have been silent to give way to another. */
 #define ADDRESS_SILENCE 20
 
-/** Addresses of hosts behind the uplink, in all domains. */
+/** Addresses that are learned at the uplink, in all domains. */
 #define UPLINK_ADDRESS_MAX 8192
 
 /** A named port. Of a port that is in use rules is never NULL. */

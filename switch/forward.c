@@ -255,18 +255,28 @@ enum progress {
 	RUN_WAITS, /* what is left of it waits in the virtqueue, and so does all after it */
 };
 
-/*
- * Whether frames have to be finished on their way: those that ask for what a receiver does not
- * accept, or for what some receivers of a flood may not.
- */
-static bool
-must_be_finished(uint64_t key, enum destination where, const struct guest *to)
+bool
+forward_must_finish(uint64_t key, const struct guest *to)
 {
 	uint8_t asks = key_asks(key);
 
-	if (likely(asks == 0))
-		return false;
-	return where == TO_ALL || (where == TO_GUEST && (asks & ~guest_accepts(to)));
+	return unlikely(asks != 0) && (to == NULL || (asks & ~guest_accepts(to)) != 0);
+}
+
+struct rte_mbuf *
+forward_copy_unfinished(struct worker *w, const struct guest *from, struct burst *b, uint16_t i)
+{
+	struct rte_mbuf *m = burst_copy(b, i, w->sw->pool, UINT32_MAX);
+
+	if (m == NULL) {
+		w->counters.guest[from->id].tx_drop[TX_DROP_NO_MBUF]++;
+		return NULL;
+	}
+	m->port = from->id;
+	if (offload_read_header(m, &b->header[i]) == 0)
+		return m;
+	drop_from_guest(w, from->id, TX_DROP_OFFLOAD, m);
+	return NULL;
 }
 
 /*
@@ -280,17 +290,10 @@ finish_first(struct worker *w, struct guest *from, struct guest *to, struct burs
 
 	if (to != NULL ? !output_has_room(w, to) : output_holds_floods(w))
 		return 0;
-	m = burst_copy(b, i, w->sw->pool, UINT32_MAX);
-	if (m == NULL) {
-		w->counters.guest[from->id].tx_drop[TX_DROP_NO_MBUF]++;
-		return 1;
-	}
-	m->port = from->id;
-	if (offload_read_header(m, &b->header[i]) < 0)
-		drop_from_guest(w, from->id, TX_DROP_OFFLOAD, m);
-	else if (to != NULL)
+	m = forward_copy_unfinished(w, from, b, i);
+	if (m != NULL && to != NULL)
 		output_mbuf(w, to, m);
-	else
+	else if (m != NULL)
 		flood_mbuf(w, from, m);
 	return 1;
 }
@@ -310,7 +313,7 @@ forward_run(struct worker *w, struct guest *from, struct burst *b, uint16_t *i)
 		return RUN_DONE;
 	}
 	where = decide(w, from, run.key, owner, &to, &vlan);
-	if (unlikely(must_be_finished(run.key, where, to))) {
+	if ((where == TO_GUEST || where == TO_ALL) && forward_must_finish(run.key, to)) {
 		done = finish_first(w, from, to, b, *i);
 		*i = (uint16_t)(*i + done);
 		return done > 0 ? RUN_DONE : RUN_WAITS;

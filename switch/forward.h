@@ -54,6 +54,27 @@ uint16_t forward_uplink_domain(const struct rte_mbuf *m);
 uint16_t forward_run_to_uplink(struct worker *w, const struct guest *from, uint16_t vlan,
 	struct burst *b, const struct run *run);
 
+/**
+ * Whether frames have to be finished on their way: those that ask for what a receiver does not
+ * accept, or for what some receivers of a flood may not.
+ *
+ * @param key of the frames
+ * @param to the receiver, NULL: a flood
+ */
+bool forward_must_finish(uint64_t key, const struct guest *to);
+
+/**
+ * Make an mbuf of a frame that is to be finished.
+ *
+ * @param w the worker
+ * @param from the sender
+ * @param b the burst
+ * @param i the frame, which asks for something
+ * @return the mbuf in the sender's name, NULL: the frame is dropped and counted
+ */
+struct rte_mbuf *forward_copy_unfinished(struct worker *w, const struct guest *from,
+	struct burst *b, uint16_t i);
+
 /** Drop a run of frames for one reason. Returns how many these were. */
 uint16_t forward_drop_run(struct worker *w, const struct guest *from, struct burst *b,
 	const struct run *run, enum tx_drop why);

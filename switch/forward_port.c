@@ -21,7 +21,7 @@ enum destination {
 /* A decision. */
 struct decision {
 	enum destination where;
-	struct guest *to;  /* of TO_PORT */
+	struct guest *to;  /* of TO_PORT, else NULL */
 	bool unknown;	   /* of TO_DOMAIN: nobody has the address */
 	enum tx_drop why;  /* of TO_NOWHERE */
 };
@@ -261,28 +261,10 @@ finish_first(struct worker *w, struct guest *from, struct burst *b, uint16_t i,
 		w->counters.guest[from->id].tx_drop[TX_DROP_STORM]++;
 		return 1;
 	}
-	m = burst_copy(b, i, w->sw->pool, UINT32_MAX);
-	if (m == NULL) {
-		w->counters.guest[from->id].tx_drop[TX_DROP_NO_MBUF]++;
-		return 1;
-	}
-	m->port = from->id;
-	if (offload_read_header(m, &b->header[i]) < 0)
-		drop_from_guest(w, from->id, TX_DROP_OFFLOAD, m);
-	else
+	m = forward_copy_unfinished(w, from, b, i);
+	if (m != NULL)
 		send_mbuf(w, from, m, d, key_domain(b->key[i]), burst_priority(b, i));
 	return 1;
-}
-
-static bool
-must_be_finished(uint64_t key, const struct decision *d)
-{
-	uint8_t asks = key_asks(key);
-
-	if (likely(asks == 0))
-		return false;
-	return d->where == TO_DOMAIN ||
-		(d->where == TO_PORT && (asks & ~guest_accepts(d->to)));
 }
 
 /* A run to the ports of its domain, and to the NIC: the copy that the sender's counters follow. */
@@ -409,7 +391,7 @@ forward_run(struct worker *w, struct guest *from, struct burst *b, uint16_t i, b
 	if (unlikely(key_is_dropped(run.key)))
 		return forward_drop_marked(w, from, b, &run);
 	d = decide(w, from, b->rules, run.key, owner);
-	if (unlikely(must_be_finished(run.key, &d))) {
+	if ((d.where == TO_PORT || d.where == TO_DOMAIN) && forward_must_finish(run.key, d.to)) {
 		done = finish_first(w, from, b, i, &d);
 		*waits = done == 0;
 		return done;
