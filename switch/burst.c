@@ -3,7 +3,7 @@
 #include "switch/burst.h"
 #include "switch/offload.h"
 
-/* Frames that burst_gather_odd() gathers beyond those asked for: fewer calls. */
+/* Frames that burst_gather_packed() gathers beyond those asked for: fewer calls. */
 #define GATHER_MORE 3
 
 /* Frames by which tables of indirect descriptors are prefetched before they are read. */
@@ -50,7 +50,10 @@ note_frame(struct burst *b, uint16_t i, const struct iovec *segment, uint16_t n,
 		b->data[i] = b->head[i];
 		burst_read(b, i, b->head[i], HEAD_LEN);
 	}
-	if (b->d->may_ask != 0 && header_asks(header))
+	if (!b->has_asks)
+		return VRING_OK;
+	b->asks[i] = 0;
+	if (header_asks(header))
 		burst_check_header(b, i, header);
 	return VRING_OK;
 }
@@ -90,8 +93,7 @@ burst_check_header(struct burst *b, uint16_t i, const uint8_t *header)
 	if (asked.gso_type != VIRTIO_NET_HDR_GSO_NONE)
 		have = burst_read(b, i, front, sizeof(front));
 	asks = offload_check_header(&asked, b->d->may_ask, front, have, b->len[i], &b->header[i]);
-	if (likely(asks != 0))
-		burst_note_asks(b, i, asks);
+	burst_note_asks(b, i, asks);
 	b->why[i] = TX_DROP_OFFLOAD; /* if it is OFFLOAD_INVALID */
 }
 
@@ -121,15 +123,9 @@ burst_gather_chain(struct burst *b, uint16_t i)
 }
 
 void
-burst_gather_odd(struct burst *b, uint16_t upto)
+burst_gather_packed(struct burst *b, uint16_t upto)
 {
-	upto = (uint16_t)(upto + GATHER_MORE);
-	if (b->vq->packed && b->d->may_ask)
-		gather_vring(b, upto, true, true);
-	else if (b->vq->packed)
-		gather_vring(b, upto, true, false);
-	else
-		gather_vring(b, upto, false, true);
+	gather_vring(b, (uint16_t)(upto + GATHER_MORE), true);
 }
 
 void
@@ -150,7 +146,9 @@ burst_of_vring(struct burst *b, struct device *d, struct virtqueue *vq)
 	b->mbuf = NULL;
 	b->rules = NULL;
 	b->keyed = b->known = b->nb_receivers = 0;
-	b->has_asks = false;
+	b->has_asks = d->may_ask != 0;
+	if (b->has_asks)
+		memset(b->asks, ASKS_UNREAD, sizeof(b->asks));
 	b->long_frame = BURST_VIEWS;
 	b->index = vq->last_avail_idx;
 	b->limit = RTE_MIN(waiting, (uint16_t)BURST_VIEWS);

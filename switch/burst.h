@@ -77,6 +77,9 @@ enum key_code {
 /**@}*/
 _Static_assert(FDB_KEY_MASK >> KEY_CODE_SHIFT == 0 && CODE_MASK == 7, "the bits are free");
 
+/** The virtio-net header of a frame, right before its data, was not read yet. */
+#define ASKS_UNREAD 0xff
+
 /** Bytes of a frame of a named port that are read once: addresses, a tag, the type after it. */
 #define HEAD_LEN 18
 
@@ -111,7 +114,7 @@ struct burst {
 	uint16_t known; /**< of these, those looked up: owner is there */
 	uint16_t index; /**< packed: where the chain of frame n is */
 	enum vring_status status; /**< of frame n, which is not good; VRING_OK: there is none */
-	bool has_asks; /**< asks is there, and not 0 for one of them at least */
+	bool has_asks; /**< frames may ask for something: asks is there, else it is 0 for all */
 	uint16_t nb_receivers;
 	uint16_t long_frame; /**< whose segments are in long_segment */
 	struct receiver receiver[BURST_VIEWS];
@@ -123,7 +126,8 @@ struct burst {
 	uint32_t len[BURST_VIEWS];
 	const uint8_t *data[BURST_VIEWS]; /**< the Ethernet header, at least */
 	uint64_t key[BURST_VIEWS];	  /**< destination MAC, read once, and asks */
-	uint8_t asks[BURST_VIEWS];	  /**< OFFLOAD_* that header asks for, or OFFLOAD_INVALID */
+	uint8_t asks[BURST_VIEWS];	  /**< OFFLOAD_* that header asks for, OFFLOAD_INVALID, or
+					     ASKS_UNREAD as long as the key is not there */
 	struct virtio_net_hdr header[BURST_VIEWS]; /**< checked; nothing else of it is passed on */
 	uint8_t head[BURST_VIEWS][24]; /**< for data, if the first segment is shorter; with rules
 					  HEAD_LEN bytes of the frame, of an untagged one
@@ -297,9 +301,24 @@ key_asks(uint64_t key)
 	return asks[key >> KEY_CODE_SHIFT & CODE_MASK];
 }
 
-/** Gather frame i. may_ask: whether its sender may ask for something. */
+/**
+ * Read what frame i asks for, which lies in one piece with its header. Not before its data, for
+ * that has been prefetched.
+ */
+static inline void
+read_asks(struct burst *b, uint16_t i)
+{
+	const uint8_t *header = b->data[i] - b->d->hdr_len;
+
+	if (!header_asks(header))
+		b->asks[i] = 0;
+	else if (!note_checksum(b, i, header))
+		burst_check_header(b, i, header);
+}
+
+/** Gather frame i. */
 static inline enum vring_status
-gather_one(struct burst *b, uint16_t i, bool packed, bool may_ask)
+gather_one(struct burst *b, uint16_t i, bool packed)
 {
 	const struct device *d = b->d;
 	const struct virtqueue *vq = b->vq;
@@ -318,8 +337,6 @@ gather_one(struct burst *b, uint16_t i, bool packed, bool may_ask)
 		return burst_gather_chain(b, i);
 	b->data[i] = at + d->hdr_len;
 	b->len[i] = e.len - d->hdr_len;
-	if (may_ask && header_asks(at) && !note_checksum(b, i, at))
-		burst_check_header(b, i, at);
 	if (packed) {
 		b->count[i] = 1;
 		b->index = vring_advance(vq, b->index, 1);
@@ -332,10 +349,10 @@ gather_one(struct burst *b, uint16_t i, bool packed, bool may_ask)
 
 /** gather() for one kind of virtqueue. */
 static inline void
-gather_vring(struct burst *b, uint16_t upto, bool packed, bool may_ask)
+gather_vring(struct burst *b, uint16_t upto, bool packed)
 {
 	while (b->n < upto && b->n < b->limit) {
-		enum vring_status status = gather_one(b, b->n, packed, may_ask);
+		enum vring_status status = gather_one(b, b->n, packed);
 
 		if (unlikely(status != VRING_OK)) {
 			b->status = status;
@@ -346,8 +363,8 @@ gather_vring(struct burst *b, uint16_t upto, bool packed, bool may_ask)
 	}
 }
 
-/** gather() for a packed virtqueue, or a sender that may ask for something. */
-void burst_gather_odd(struct burst *b, uint16_t upto);
+/** gather() for a packed virtqueue. */
+void burst_gather_packed(struct burst *b, uint16_t upto);
 
 /**
  * Gather frames up to this one. A burst ends at the first frame that is not good: its turn will
@@ -358,10 +375,10 @@ gather(struct burst *b, uint16_t upto)
 {
 	if (b->n >= upto || b->n >= b->limit)
 		return;
-	if (unlikely(b->vq->packed || b->d->may_ask != 0))
-		burst_gather_odd(b, upto);
+	if (unlikely(b->vq->packed))
+		burst_gather_packed(b, upto);
 	else
-		gather_vring(b, upto, false, false);
+		gather_vring(b, upto, false);
 }
 
 /** Frames of a burst are of a guest of a named port. */
@@ -406,6 +423,8 @@ read_keys_of(struct burst *b, uint16_t upto, bool has_rules, bool asks)
 	for (; b->keyed < upto && b->keyed < b->n; b->keyed++) {
 		const uint8_t *data = b->data[b->keyed];
 
+		if (asks && b->has_asks && b->asks[b->keyed] == ASKS_UNREAD)
+			read_asks(b, b->keyed);
 		if (has_rules) {
 			read_head(b, b->keyed, asks);
 			continue;

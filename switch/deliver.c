@@ -221,7 +221,7 @@ kind_of(const struct burst *b, const struct run *run)
 {
 	if (unlikely(run->retag))
 		return KIND_ODD;
-	if (b->has_asks || (b->d != NULL && b->d->may_ask != 0))
+	if (b->has_asks)
 		return KIND_ASKING;
 	return b->rules != NULL ? KIND_OF_PORTS : KIND_PLAIN;
 }
