@@ -63,8 +63,8 @@ copy_edited(uint8_t *to, struct burst *b, uint16_t i, const struct run *run, str
 }
 
 /*
- * Find a buffer for a frame that needs so much, the k-th of the virtqueue's: one that is simply
- * long enough. Prefetch its beginning. index is where it is, of a packed virtqueue.
+ * Find a buffer for the k-th frame, which needs so much: the one at index, if it is simply long
+ * enough. Prefetch its beginning.
  */
 static inline bool
 find_buffer(const struct device *d, const struct virtqueue *vq, bool packed, uint16_t index,
@@ -73,7 +73,7 @@ find_buffer(const struct device *d, const struct virtqueue *vq, bool packed, uin
 	struct vring_desc e;
 
 	if (!packed)
-		t->id[k] = chain_head(vq, (uint16_t)(vq->last_avail_idx + k));
+		t->id[k] = chain_head(vq, index);
 	if (unlikely(chain_single(vq, packed, index, true, &t->id[k], &e) != VRING_OK ||
 			e.len < need))
 		return false;
@@ -94,6 +94,22 @@ enum kind {
 	KIND_ODD,      /* any */
 };
 
+/* Write frame i and its header into a buffer. */
+static __rte_always_inline void
+write_frame(const struct device *d, uint8_t *at, enum kind kind, struct burst *b, uint16_t i,
+	const struct run *run, struct edit e, struct copy_next next)
+{
+	struct virtio_net_hdr moved;
+
+	write_header(at, d->hdr_len, 1, kind == KIND_ASKING || kind == KIND_ODD
+		? asks_of(b, i, e, &moved) : NULL);
+	if (kind == KIND_ODD && run->retag)
+		copy_edited(at + d->hdr_len, b, i, run, e, next);
+	else
+		copy_frame(at + d->hdr_len, b, i,
+			kind == KIND_OF_PORTS || (kind != KIND_PLAIN && b->rules != NULL), next);
+}
+
 /*
  * Copy frames of a run into buffers that are simple, from the first on as long as they are. Returns
  * how many.
@@ -107,7 +123,6 @@ copy_simple(const struct device *d, struct virtqueue *vq, bool packed, enum kind
 	const uint64_t key = run->key, mask = run->mask;
 	const bool odd = kind == KIND_ODD, asking = kind == KIND_ASKING;
 	const struct edit e = odd ? edit_of(run) : (struct edit){ 0, 0 };
-	struct virtio_net_hdr moved;
 	struct target t;
 
 	for (k = 0; k < end; k++) {
@@ -123,7 +138,8 @@ copy_simple(const struct device *d, struct virtqueue *vq, bool packed, enum kind
 			else
 				read_keys_of(b, (uint16_t)(f + 1), kind == KIND_OF_PORTS, false);
 			if (f >= b->n || ((b->key[f] ^ key) & mask) != 0 ||
-					!find_buffer(d, vq, packed, index,
+					!find_buffer(d, vq, packed, packed ? index
+						: (uint16_t)(vq->last_avail_idx + found),
 						d->hdr_len + edited_len(b, f, e), found, &t))
 				end = found;
 			else if (packed)
@@ -134,14 +150,7 @@ copy_simple(const struct device *d, struct virtqueue *vq, bool packed, enum kind
 		if (k + 1 < found)
 			next = rest_of_buffer(t.at[k + 1],
 				d->hdr_len + edited_len(b, (uint16_t)(i + 1), e));
-		write_header(t.at[k], d->hdr_len, 1,
-			odd || asking ? asks_of(b, i, e, &moved) : NULL);
-		if (odd && run->retag)
-			copy_edited(t.at[k] + d->hdr_len, b, i, run, e, next);
-		else
-			copy_frame(t.at[k] + d->hdr_len, b, i,
-				kind == KIND_OF_PORTS || (kind != KIND_PLAIN && b->rules != NULL),
-				next);
+		write_frame(d, t.at[k], kind, b, i, run, e, next);
 		if (packed)
 			vring_put_used(vq, t.id[k], d->hdr_len + edited_len(b, i, e), 1);
 		else
@@ -150,7 +159,7 @@ copy_simple(const struct device *d, struct virtqueue *vq, bool packed, enum kind
 					d->hdr_len + edited_len(b, i, e) };
 	}
 	if (packed) {
-		vq->last_avail_idx = vring_advance(vq, vq->last_avail_idx, k);
+		vq->last_avail_idx = index;
 		return k;
 	}
 	vq->last_avail_idx = (uint16_t)(vq->last_avail_idx + k);
@@ -343,34 +352,138 @@ deliver_to_vring(struct worker *w, struct guest *to, struct burst *b, const stru
 	return done;
 }
 
-/* Copy a run to a guest that has several virtqueues: parts of it, each for one of them. */
+/* One of the receive virtqueues that a run is spread over. */
+struct lane {
+	struct virtqueue *vq; /* locked; NULL: no frame is for it yet */
+	uint16_t index;	      /* of the next buffer to be found */
+	uint16_t left;	      /* buffers that are available */
+};
+
+/*
+ * Begin with a virtqueue. Others are locked: there is no waiting for it. Returns false if it is in
+ * use, or broken.
+ */
+static bool
+open_lane(struct lane *lane, struct virtqueue *vq)
+{
+	lane->left = UINT16_MAX;
+	if (!rte_spinlock_trylock(&vq->lock))
+		return false;
+	if (!vq->packed)
+		lane->left = (uint16_t)(__atomic_load_n(&vq->avail->idx, __ATOMIC_ACQUIRE) -
+			vq->last_avail_idx);
+	if (unlikely(!vq->packed && lane->left > vq->size)) {
+		rte_spinlock_unlock(&vq->lock);
+		return false;
+	}
+	lane->vq = vq;
+	lane->index = vq->last_avail_idx;
+	return true;
+}
+
+/* End with all that were begun with. Noting one may publish others, so all are unlocked first. */
+static void
+close_lanes(struct device *d, const struct spread *s, const struct lane *lanes,
+	struct batch *batch, struct burst *b)
+{
+	uint16_t i;
+
+	for (i = 0; i < s->n; i++) {
+		if (lanes[i].vq == NULL)
+			continue;
+		lanes[i].vq->last_avail_idx = lanes[i].index;
+		rte_spinlock_unlock(&lanes[i].vq->lock);
+	}
+	for (i = 0; i < s->n; i++) {
+		if (lanes[i].vq != NULL)
+			note_receiver(b, d, lanes[i].vq, batch);
+	}
+}
+
+/* Find a buffer for frame i, the k-th of a run, in the virtqueue of its flow. */
+static bool
+find_in_lane(struct device *d, const struct spread *s, struct lane *lanes, struct burst *b,
+	uint16_t i, uint16_t k, struct edit e, struct lane **lane, struct target *t)
+{
+	uint16_t at = spread_choose(s, b, i);
+	struct lane *l = &lanes[at];
+
+	if (unlikely(l->vq == NULL) && !open_lane(l, &d->vq[s->vring[at]]))
+		return false;
+	if (l->left == 0 || !find_buffer(d, l->vq, d->packed, l->index,
+			d->hdr_len + edited_len(b, i, e), k, t))
+		return false;
+	l->left--;
+	l->index = vring_advance(l->vq, l->index, 1);
+	*lane = l;
+	return true;
+}
+
+/* copy_simple() into the virtqueues of a guest that has several. */
+static uint16_t
+copy_by_flow(struct device *d, const struct spread *s, struct batch *batch, struct burst *b,
+	const struct run *run, uint16_t first)
+{
+	uint16_t end = (uint16_t)(RTE_MIN(b->limit, run->end) - first), found = 0, k;
+	struct lane lanes[QUEUE_PAIR_MAX], *lane_of[BURST_VIEWS];
+	const struct edit e = edit_of(run);
+	struct target t;
+
+	for (k = 0; k < s->n; k++)
+		lanes[k].vq = NULL;
+	for (k = 0; k < end; k++) {
+		uint16_t i = (uint16_t)(first + k);
+		struct copy_next next = { NULL, NULL };
+
+		gather(b, (uint16_t)(i + GATHER_AHEAD));
+		for (; found < end && found <= k + FIND_AHEAD; found++) {
+			uint16_t f = (uint16_t)(first + found);
+
+			if (!in_run(b, f, run) || !find_in_lane(d, s, lanes, b, f, found, e,
+					&lane_of[found], &t))
+				end = found;
+		}
+		if (k == end)
+			break;
+		if (k + 1 < found)
+			next = rest_of_buffer(t.at[k + 1],
+				d->hdr_len + edited_len(b, (uint16_t)(i + 1), e));
+		write_frame(d, t.at[k], KIND_ODD, b, i, run, e, next);
+		vring_put_used(lane_of[k]->vq, t.id[k], d->hdr_len + edited_len(b, i, e), 1);
+	}
+	close_lanes(d, s, lanes, batch, b);
+	return k;
+}
+
+/* Copy a run to a guest that has several virtqueues, each frame into that of its flow. */
 static uint16_t
 deliver_by_flow(struct worker *w, struct guest *to, struct burst *b, const struct run *run,
 	enum vring_status *status)
 {
-	struct run part = *run;
-	uint16_t next = RINGS_MAX;
+	struct device *d = to->device;
+	struct run one = *run;
+	uint16_t n = 0;
 	struct spread s;
 
 	*status = VRING_PAUSED; /* for a moment, as messages change it, or for longer */
-	spread_over(to->device, &s);
+	spread_over(d, &s);
 	if (s.n == 0)
 		return 0;
 	*status = VRING_OK;
-	if (in_run(b, part.first, run))
-		next = spread_vring(&s, b, part.first);
-	while (next != RINGS_MAX && *status == VRING_OK) {
-		part.vring = next;
-		part.end = part.first;
-		do {
-			part.end++;
-			gather(b, (uint16_t)(part.end + GATHER_AHEAD));
-			next = in_run(b, part.end, run) ? spread_vring(&s, b, part.end)
-							: RINGS_MAX;
-		} while (next == part.vring);
-		part.first = (uint16_t)(part.first + deliver_to_vring(w, to, b, &part, status));
+	while (*status == VRING_OK) {
+		if (likely(!d->logging))
+			n = copy_by_flow(d, &s, &w->to_guest[to->id], b, run, one.first);
+		if (n > 0 && guest_is_mirrored(to))
+			mirror_views(w->sw->mirror, b, one.first, n);
+		one.first = (uint16_t)(one.first + n);
+		gather(b, (uint16_t)(one.first + GATHER_AHEAD));
+		if (!in_run(b, one.first, run))
+			break;
+		one.end = (uint16_t)(one.first + 1);
+		one.vring = s.vring[spread_choose(&s, b, one.first)];
+		one.first = (uint16_t)(one.first + deliver_to_vring(w, to, b, &one, status));
 	}
-	return (uint16_t)(part.first - run->first);
+	return (uint16_t)(one.first - run->first);
 }
 
 uint16_t

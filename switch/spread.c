@@ -21,13 +21,15 @@ flow_hash(struct burst *b, uint16_t i)
 	struct rte_net_hdr_lens lens = { 0 };
 	uint32_t ptype = rte_net_get_ptype(&m, &lens, RTE_PTYPE_L2_MASK | RTE_PTYPE_L3_MASK |
 		RTE_PTYPE_L4_MASK);
-	uint32_t hash = rte_hash_crc(bytes, 2 * RTE_ETHER_ADDR_LEN, 0);
 	uint32_t l3 = lens.l2_len, l4 = l3 + lens.l3_len, l4_type = ptype & RTE_PTYPE_L4_MASK;
+	uint32_t hash;
 
 	if (RTE_ETH_IS_IPV4_HDR(ptype) && l4 <= len)
-		hash = rte_hash_crc(bytes + l3 + 12, 8, hash); /* RFC 791: addresses at 12 */
+		hash = rte_hash_crc(bytes + l3 + 12, 8, 0); /* RFC 791: addresses at 12 */
 	else if (RTE_ETH_IS_IPV6_HDR(ptype) && l4 <= len)
-		hash = rte_hash_crc(bytes + l3 + 8, 32, hash); /* RFC 8200: addresses at 8 */
+		hash = rte_hash_crc(bytes + l3 + 8, 32, 0); /* RFC 8200: addresses at 8 */
+	else
+		hash = rte_hash_crc(bytes, 2 * RTE_ETHER_ADDR_LEN, 0);
 	if ((l4_type == RTE_PTYPE_L4_TCP || l4_type == RTE_PTYPE_L4_UDP) && l4 + 4 <= len)
 		hash = rte_hash_crc(bytes + l4, 4, hash);
 	return hash;
@@ -42,7 +44,8 @@ flow_hash_quick(struct burst *b, uint16_t i)
 {
 	const uint8_t *f = b->data[i];
 	const struct rte_ipv4_hdr *ip = (const void *)(f + RTE_ETHER_HDR_LEN);
-	uint32_t hash;
+	uint64_t addresses;
+	uint32_t ports;
 
 	if (b->nb_segments[i] != 1 || b->len[i] < RTE_ETHER_HDR_LEN + sizeof(*ip) + 4 ||
 			((const struct rte_ether_hdr *)f)->ether_type !=
@@ -52,9 +55,9 @@ flow_hash_quick(struct burst *b, uint16_t i)
 				RTE_BE16(RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) ||
 			(ip->next_proto_id != IPPROTO_TCP && ip->next_proto_id != IPPROTO_UDP))
 		return flow_hash(b, i);
-	hash = rte_hash_crc(f, 2 * RTE_ETHER_ADDR_LEN, 0);
-	hash = rte_hash_crc(&ip->src_addr, 8, hash);
-	return rte_hash_crc(ip + 1, 4, hash);
+	memcpy(&addresses, &ip->src_addr, sizeof(addresses));
+	memcpy(&ports, ip + 1, sizeof(ports));
+	return rte_hash_crc_4byte(ports, rte_hash_crc_8byte(addresses, 0));
 }
 
 void
@@ -69,9 +72,9 @@ spread_over(const struct device *d, struct spread *s)
 
 /* The upper bits of the hash decide, by a multiplication. */
 uint16_t
-spread_vring(const struct spread *s, struct burst *b, uint16_t i)
+spread_choose(const struct spread *s, struct burst *b, uint16_t i)
 {
-	return s->vring[(uint64_t)flow_hash_quick(b, i) * s->n >> 32];
+	return (uint16_t)((uint64_t)flow_hash_quick(b, i) * s->n >> 32);
 }
 
 uint16_t
@@ -85,7 +88,7 @@ spread_find_vring(const struct device *d, struct burst *b, uint16_t i)
 	if (likely(high == 0 && low != 0 && (low & (low - 1)) == 0))
 		return VRING_RX(__builtin_ctzll(low));
 	spread_over(d, &s);
-	return s.n == 0 ? RINGS_MAX : spread_vring(&s, b, i);
+	return s.n == 0 ? RINGS_MAX : s.vring[spread_choose(&s, b, i)];
 }
 
 bool

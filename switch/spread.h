@@ -33,9 +33,9 @@ void spread_over(const struct device *d, struct spread *s);
  * @param s of at least one
  * @param b the burst
  * @param i the frame
- * @return index of a virtqueue
+ * @return which of s->vring[]
  */
-uint16_t spread_vring(const struct spread *s, struct burst *b, uint16_t i);
+uint16_t spread_choose(const struct spread *s, struct burst *b, uint16_t i);
 
 /**
  * The receive virtqueue for a frame, by its flow if there are several.
