@@ -4,18 +4,12 @@
 
 #include "port/limit.h"
 
-/*
- * A bucket holds what the limit allows in this part of a second, for workers and guests that share
- * a CPU with others, and no less than one take.
- */
-#define BUCKET_PART 5
-
 /* Make a bucket one of this limit, if it is another's. */
 static void
 fit(struct limit *l, uint64_t per_second, uint64_t least)
 {
 	struct rte_meter_srtcm_params params = { .cir = per_second,
-		.cbs = RTE_MAX(per_second / BUCKET_PART, least) };
+		.cbs = RTE_MAX(limit_bucket(per_second), least) };
 
 	if (likely(l->per_second == per_second))
 		return;

@@ -43,6 +43,19 @@ struct limits {
 /** Bytes of a debt that are paid at once. */
 #define LIMIT_PART 1500
 
+/**
+ * Parts of a second in which the limit allows what a bucket holds, for workers and guests that
+ * share a CPU with others; but a bucket has room for one take.
+ */
+#define LIMIT_BUCKET_PART 5
+
+/** What a bucket holds. */
+static inline uint64_t
+limit_bucket(uint64_t per_second)
+{
+	return per_second / LIMIT_BUCKET_PART;
+}
+
 /** limit_take() and limit_may_send() where there is a limit, or was one. */
 bool limit_take_slow(struct limit *l, uint64_t per_second, uint32_t n, uint32_t most);
 bool limit_may_send_slow(struct limit *l, uint64_t per_second, uint32_t part_max);

@@ -73,6 +73,7 @@
 	_(WRONG_POOL, wrong_pool, "the NIC put it in the pool of another guest")                   \
 	_(OWN, own, "the guest's own frame, returned by the NIC's switch")                   \
 	_(NO_ROOM, no_room, "no room in front of the frame for the tag that the NIC took off")     \
+	_(VLAN_NOT_ALLOWED, vlan_not_allowed, "two VLAN tags, for a named port's VLAN")            \
 	_(RESERVED_ADDRESS, reserved_address,                                                      \
 	  "destination is reserved for bridges, 01:80:c2:00:00:00 to 0f")                          \
 	_(OUTSIDE, outside, "for an address that was last seen at the uplink itself")              \

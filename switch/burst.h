@@ -381,6 +381,14 @@ gather(struct burst *b, uint16_t upto)
 		gather_vring(b, upto, false);
 }
 
+/** Leave all but the first frames of a burst, of which none was dealt with, in the virtqueue. */
+static inline void
+burst_shorten(struct burst *b, uint16_t most)
+{
+	b->limit = RTE_MIN(b->limit, most);
+	b->n = RTE_MIN(b->n, most);
+}
+
 /** Frames of a burst are of a guest of a named port. */
 void burst_set_sender(struct burst *b, struct worker *w, struct guest *from,
 	const struct port_rules *rules);

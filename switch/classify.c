@@ -4,6 +4,7 @@
 
 #include "port/guest.h"
 #include "switch/burst.h"
+#include "switch/forward.h"
 #include "switch/worker.h"
 #include "uplink/vlan.h"
 
@@ -16,49 +17,50 @@
  * A source for which there is no room. The control loop looks whether another one can give way, ten
  * times a second at most.
  */
-static bool
-is_allowed_unlearned(struct burst *b, uint16_t i, uint64_t key)
+static enum tx_drop
+allow_unlearned(struct worker *w, struct guest *g, const struct port_rules *rules, uint64_t key)
 {
-	struct guest *g = b->from;
-	struct worker *w = b->worker;
-
-	if (b->rules->settings->learn > 0 && g->asked_room != w->now) {
+	if (rules->settings->learn > 0 && g->asked_room != w->now) {
 		g->asked_room = w->now;
 		guests_report_address(w->sw->guests, g, key, GUEST_REPORT_NO_ROOM);
 	}
-	b->why[i] = TX_DROP_SOURCE_NOT_ALLOWED;
-	if (b->rules->settings->source_check)
-		return false;
+	if (rules->settings->source_check)
+		return TX_DROP_SOURCE_NOT_ALLOWED;
 	w->counters.guest[g->id].fdb_full++;
-	return true;
+	return TX_DROP_MAX;
 }
 
-/* A source that is not the one of the frame before: learn it. Returns whether it is the port's. */
-static bool
-see_source(struct burst *b, uint16_t i, uint64_t key)
+enum tx_drop
+classify_source(struct worker *w, struct guest *g, const struct port_rules *rules, uint64_t key)
 {
 	struct rte_ether_addr mac;
-	struct guest *g = b->from;
 
 	fdb_key_to_mac(key, &mac);
-	b->why[i] = TX_DROP_SOURCE_INVALID;
 	if (unlikely(!rte_is_valid_assigned_ether_addr(&mac)))
-		return false;
-	b->why[i] = TX_DROP_MAC_TAKEN;
-	switch (fdb_see(b->worker->sw->guests->fdb, key, g->id, b->rules->settings->learn,
-		b->worker->now)) {
+		return TX_DROP_SOURCE_INVALID;
+	switch (fdb_see(w->sw->guests->fdb, key, g->id, rules->settings->learn, w->now)) {
 	case FDB_SEEN_TAKEN:
-		return false;
+		return TX_DROP_MAC_TAKEN;
 	case FDB_SEEN_FULL:
-		return is_allowed_unlearned(b, i, key);
+		return allow_unlearned(w, g, rules, key);
 	case FDB_SEEN_MOVED:
-		guests_report_address(b->worker->sw->guests, g, key, GUEST_REPORT_MOVED);
+		guests_report_address(w->sw->guests, g, key, GUEST_REPORT_MOVED);
 		break;
 	default:
 		break;
 	}
 	g->last_source = key;
-	return true;
+	return TX_DROP_MAX;
+}
+
+/* A source that is not the one of the frame before. Returns whether the guest may send from it. */
+static bool
+see_source(struct burst *b, uint16_t i, uint64_t key)
+{
+	enum tx_drop why = classify_source(b->worker, b->from, b->rules, key);
+
+	b->why[i] = (uint8_t)why;
+	return why == TX_DROP_MAX;
 }
 
 /* The domain of a tagged frame. A second tag would count where the first one is taken off. */

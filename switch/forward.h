@@ -27,14 +27,39 @@ uint16_t forward_from_guest(struct worker *w, struct guest *from, struct burst *
 /** forward_from_guest() for a guest of a named port (forward_port.c). */
 uint16_t forward_from_port(struct worker *w, struct guest *from, struct burst *b);
 
-/** Whether a guest of a named port may send, by its limits. */
+/** Whether a named port limits what its guest may send. */
+bool forward_is_limited(const struct guest *from);
+
+/** Whether a guest of a named port may send now, by its limits. */
 bool forward_may_poll_port(struct guest *from);
 
+/** Leave frames of a guest with a limit in the virtqueue, but for what may be sent at once. */
+void forward_limit_burst(struct burst *b);
+
+/** Note what a guest with a limit has sent: the first frames of a burst. */
+void forward_charge(struct guest *from, const struct burst *b, uint16_t n);
+
 /**
- * forward_mbuf() for a guest of a named port: an untagged frame, in the port's native VLAN if it
- * has one.
+ * Send what a front end announces of its guest, which has a named port. It is used up, and dropped
+ * if the guest itself may not send it.
+ *
+ * @param w the worker that polls the guest
+ * @param from the guest
+ * @param m the frame, of at least an Ethernet header, without a tag
  */
-void forward_mbuf_of_port(struct worker *w, struct guest *from, struct rte_mbuf *m);
+void forward_announcement(struct worker *w, struct guest *from, struct rte_mbuf *m);
+
+/**
+ * See the source of a frame of a named port, and learn it.
+ *
+ * @param w the worker that polls the guest
+ * @param g the guest
+ * @param rules its port's
+ * @param key domain and source
+ * @return why the guest may not send from it, TX_DROP_MAX: it may
+ */
+enum tx_drop classify_source(struct worker *w, struct guest *g, const struct port_rules *rules,
+	uint64_t key);
 
 /**
  * Whom a frame from the NIC is for, if its domain has a named port. A flooded frame is used up.

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Where frames of named ports go: the same decisions as in forward.c, in one domain each. */
+#include <errno.h>
+
 #include <rte_branch_prediction.h>
 #include <rte_ether.h>
 
@@ -23,6 +25,7 @@ struct decision {
 	enum destination where;
 	struct guest *to;  /* of TO_PORT, else NULL */
 	bool unknown;	   /* of TO_DOMAIN: nobody has the address */
+	bool is_storm;	   /* to many or to an unknown address: it counts for the sender's limit */
 	enum tx_drop why;  /* of TO_NOWHERE */
 };
 
@@ -33,10 +36,11 @@ drop_for(enum tx_drop why)
 }
 
 static struct decision
-to_uplink(const struct worker *w)
+to_uplink(const struct worker *w, bool is_storm)
 {
-	return w->sw->uplink->present ? (struct decision){ .where = TO_UPLINK }
-				      : drop_for(TX_DROP_NO_DESTINATION);
+	if (!w->sw->uplink->present)
+		return drop_for(TX_DROP_NO_DESTINATION);
+	return (struct decision){ .where = TO_UPLINK, .is_storm = is_storm };
 }
 
 /* IEEE 802.1Q-2018, table 8-1: what is between bridges is not for others. */
@@ -69,7 +73,7 @@ decide(struct worker *w, const struct guest *from, const struct port_rules *mine
 	if (unlikely(is_reserved(key)))
 		return drop_for(TX_DROP_RESERVED_ADDRESS);
 	if (unlikely(w->sw->cfg->vm2vm != VM2VM_SOFTWARE) || owner == FDB_UPLINK)
-		return to_uplink(w);
+		return to_uplink(w, is_multicast(key) || owner == FDB_NONE);
 	if (unlikely(owner == from->id))
 		return drop_for(TX_DROP_TO_SELF);
 	to = guests_get(w->sw->guests, owner);
@@ -84,10 +88,10 @@ decide(struct worker *w, const struct guest *from, const struct port_rules *mine
 		return drop_for(TX_DROP_GUEST_STOPPED);
 	}
 	if (is_multicast(key))
-		return (struct decision){ .where = TO_DOMAIN };
+		return (struct decision){ .where = TO_DOMAIN, .is_storm = true };
 	if (__atomic_load_n(&ports->flood_unknown, __ATOMIC_RELAXED))
-		return (struct decision){ .where = TO_DOMAIN, .unknown = true };
-	return to_uplink(w);
+		return (struct decision){ .where = TO_DOMAIN, .unknown = true, .is_storm = true };
+	return to_uplink(w, true);
 }
 
 /* How frames of a run are to look in a guest. */
@@ -109,32 +113,41 @@ drop_at_link(struct worker *w, const struct guest *from, const struct guest *to,
 	return n;
 }
 
+/* Why a frame of the guest or of the uplink cannot go to a port. */
+struct refusal {
+	enum rx_drop rx; /* RX_DROP_MAX: it can */
+	enum tx_drop tx;
+};
+
+static struct refusal
+refusal_of(struct guest *to, const struct port_rules *theirs, uint32_t len)
+{
+	if (unlikely(!theirs->settings->link_up))
+		return (struct refusal){ RX_DROP_LINK_DOWN, TX_DROP_LINK_DOWN };
+	if (unlikely(!limit_take_to(&to->limits, theirs->settings->rate_to / 8, len)))
+		return (struct refusal){ RX_DROP_RATE, TX_DROP_RATE };
+	return (struct refusal){ RX_DROP_MAX, TX_DROP_MAX };
+}
+
 /* A frame of a domain that is an mbuf, with or without a tag, to one port of it. It is used up. */
 static void
 mbuf_to_port(struct worker *w, struct guest *to, uint16_t domain, uint16_t priority,
 	struct rte_mbuf *m)
 {
 	const struct port_rules *theirs = port_rules(to->port);
+	struct refusal why = refusal_of(to, theirs, rte_pktmbuf_pkt_len(m));
 
-	if (unlikely(!limit_take_to(&to->limits, theirs->settings->rate_to / 8,
-			rte_pktmbuf_pkt_len(m)))) {
-		w->counters.guest[to->id].rx_drop[RX_DROP_RATE]++;
-		if (m->port < ID_MAX)
-			w->counters.guest[m->port].tx_drop[TX_DROP_RATE]++;
-		rte_pktmbuf_free(m);
-	} else if (unlikely(!theirs->settings->link_up)) {
-		w->counters.guest[to->id].rx_drop[RX_DROP_LINK_DOWN]++;
-		if (m->port < ID_MAX)
-			w->counters.guest[m->port].tx_drop[TX_DROP_LINK_DOWN]++;
-		rte_pktmbuf_free(m);
-	} else if (unlikely(output_retag(&m, port_tag(theirs, domain), priority) < 0)) {
-		w->counters.guest[to->id].rx_drop[RX_DROP_NO_MBUF]++;
-		if (m->port < ID_MAX)
-			w->counters.guest[m->port].tx_drop[TX_DROP_NO_MBUF]++;
-		rte_pktmbuf_free(m);
-	} else {
+	if (likely(why.rx == RX_DROP_MAX) &&
+			unlikely(output_retag(&m, port_tag(theirs, domain), priority) < 0))
+		why = (struct refusal){ RX_DROP_NO_MBUF, TX_DROP_NO_MBUF };
+	if (likely(why.rx == RX_DROP_MAX)) {
 		output_mbuf(w, to, m);
+		return;
 	}
+	w->counters.guest[to->id].rx_drop[why.rx]++;
+	if (m->port < ID_MAX)
+		w->counters.guest[m->port].tx_drop[why.tx]++;
+	rte_pktmbuf_free(m);
 }
 
 /* Whether a port gets a flooded frame of another, mine; NULL: of the uplink. */
@@ -224,21 +237,33 @@ send_mbuf(struct worker *w, struct guest *from, struct rte_mbuf *m, const struct
 		drop_from_guest(w, from->id, d->why, m);
 }
 
+/* Why a frame of the front end's may not be sent, TX_DROP_MAX: it may. */
+static enum tx_drop
+check_announcement(struct worker *w, struct guest *from, const struct port_rules *mine,
+	const struct rte_ether_hdr *eth)
+{
+	if (mine->native == DOMAIN_NONE)
+		return TX_DROP_VLAN_NOT_ALLOWED;
+	if (!mine->settings->link_up)
+		return TX_DROP_LINK_DOWN;
+	if (!limit_take_frame(&from->limits.storm, mine->settings->storm))
+		return TX_DROP_STORM;
+	return classify_source(w, from, mine, fdb_key(&eth->src_addr) | domain_key(mine->native));
+}
+
 void
-forward_mbuf_of_port(struct worker *w, struct guest *from, struct rte_mbuf *m)
+forward_announcement(struct worker *w, struct guest *from, struct rte_mbuf *m)
 {
 	const struct port_rules *mine = port_rules(from->port);
 	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, const struct rte_ether_hdr *);
+	enum tx_drop why = check_announcement(w, from, mine, eth);
 	struct decision d;
 	uint64_t key;
 
-	if (mine->native == DOMAIN_NONE || !mine->settings->link_up) {
-		drop_from_guest(w, from->id, mine->native == DOMAIN_NONE
-			? TX_DROP_VLAN_NOT_ALLOWED : TX_DROP_LINK_DOWN, m);
+	if (why != TX_DROP_MAX) {
+		drop_from_guest(w, from->id, why, m);
 		return;
 	}
-	fdb_see(w->sw->guests->fdb, fdb_key(&eth->src_addr) | domain_key(mine->native), from->id,
-		mine->settings->learn, w->now);
 	key = fdb_key(&eth->dst_addr) | domain_key(mine->native);
 	d = decide(w, from, mine, key, fdb_lookup(w->sw->guests->fdb, key));
 	send_mbuf(w, from, m, &d, mine->native, 0);
@@ -256,8 +281,7 @@ finish_first(struct worker *w, struct guest *from, struct burst *b, uint16_t i,
 
 	if (d->where == TO_PORT ? !output_has_room(w, d->to) : output_holds_floods(w))
 		return 0;
-	if (d->where == TO_DOMAIN &&
-			!limit_take_frame(&from->limits.storm, b->rules->settings->storm)) {
+	if (d->is_storm && !limit_take_frame(&from->limits.storm, b->rules->settings->storm)) {
 		w->counters.guest[from->id].tx_drop[TX_DROP_STORM]++;
 		return 1;
 	}
@@ -265,6 +289,56 @@ finish_first(struct worker *w, struct guest *from, struct burst *b, uint16_t i,
 	if (m != NULL)
 		send_mbuf(w, from, m, d, key_domain(b->key[i]), burst_priority(b, i));
 	return 1;
+}
+
+/*
+ * A run to a port with a limit: what is over it is dropped. from is NULL for a flood, whose sender
+ * does not lose it. Returns how many are done with.
+ */
+static uint16_t
+limited_run(struct worker *w, const struct guest *from, struct guest *to, struct burst *b,
+	const struct run *run)
+{
+	uint64_t rate = port_rules(to->port)->settings->rate_to / 8;
+	struct run part = *run;
+	uint16_t done;
+
+	for (;;) {
+		part.end = part.first;
+		while (in_run(b, part.end, run) &&
+				limit_take_to(&to->limits, rate, b->len[part.end])) {
+			part.end++;
+			gather(b, (uint16_t)(part.end + GATHER_AHEAD));
+		}
+		if (part.end > part.first) {
+			done = output_run(w, to, b, &part);
+			if (part.first + done < part.end)
+				return (uint16_t)(part.first + done - run->first);
+		}
+		part.first = part.end;
+		if (!in_run(b, part.first, run))
+			return (uint16_t)(part.first - run->first);
+		if (from != NULL)
+			w->counters.guest[from->id].tx_drop[TX_DROP_RATE]++;
+		w->counters.guest[to->id].rx_drop[RX_DROP_RATE]++;
+		part.first++;
+	}
+}
+
+/*
+ * A run to a port that may have a limit, in the port's own form; from as above. Returns how many
+ * are done with.
+ */
+static uint16_t
+run_to_member(struct worker *w, const struct guest *from, struct guest *to, struct burst *b,
+	struct run *run)
+{
+	const struct port_rules *theirs = port_rules(to->port);
+
+	set_form(theirs, run);
+	if (unlikely(theirs->settings->rate_to != 0))
+		return limited_run(w, from, to, b, run);
+	return output_run(w, to, b, run);
 }
 
 /* A run to the ports of its domain, and to the NIC: the copy that the sender's counters follow. */
@@ -287,8 +361,7 @@ flood_run(struct worker *w, struct guest *from, struct burst *b, struct run run,
 
 		if (set->guest[i] == from || !is_flooded(b->rules, theirs, unknown))
 			continue;
-		set_form(theirs, &run);
-		output_run(w, set->guest[i], b, &run);
+		run_to_member(w, NULL, set->guest[i], b, &run);
 		others++;
 	}
 	if (w->sw->uplink->present)
@@ -299,19 +372,29 @@ flood_run(struct worker *w, struct guest *from, struct burst *b, struct run run,
 	return (uint16_t)(run.end - run.first);
 }
 
+/* A run to many, or to the uplink. Returns how many are done with. */
+static uint16_t
+spread_run(struct worker *w, struct guest *from, struct burst *b, struct run run,
+	const struct decision *d)
+{
+	return d->where == TO_DOMAIN ? flood_run(w, from, b, run, d->unknown)
+				     : forward_run_to_uplink(w, from, 0, b, &run);
+}
+
 /*
- * flood_run() for a sender that may have a limit: what is over it is dropped. Returns how many are
+ * spread_run() for a sender that may have a limit: what is over it is dropped. Returns how many are
  * done with.
  */
 static uint16_t
-calm_run(struct worker *w, struct guest *from, struct burst *b, const struct run *run, bool unknown)
+calm_run(struct worker *w, struct guest *from, struct burst *b, const struct run *run,
+	const struct decision *d)
 {
 	uint64_t storm = b->rules->settings->storm;
 	struct run part = *run;
 
-	if (likely(storm == 0))
-		return flood_run(w, from, b, part, unknown);
-	if (unlikely(output_holds_floods(w)))
+	if (likely(storm == 0 || !d->is_storm))
+		return spread_run(w, from, b, part, d);
+	if (unlikely(d->where == TO_DOMAIN && output_holds_floods(w)))
 		return 0;
 	gather(b, b->limit);
 	while (in_run(b, part.first, run)) {
@@ -319,7 +402,7 @@ calm_run(struct worker *w, struct guest *from, struct burst *b, const struct run
 		while (in_run(b, part.end, run) && limit_take_frame(&from->limits.storm, storm))
 			part.end++;
 		if (part.end > part.first)
-			flood_run(w, from, b, part, unknown);
+			spread_run(w, from, b, part, d);
 		part.first = part.end;
 		if (in_run(b, part.first, run)) {
 			w->counters.guest[from->id].tx_drop[TX_DROP_STORM]++;
@@ -329,54 +412,14 @@ calm_run(struct worker *w, struct guest *from, struct burst *b, const struct run
 	return (uint16_t)(part.first - run->first);
 }
 
-/* Whether a frame may be sent to a port, by its limit. */
-static bool
-may_be_sent_to(struct guest *to, uint32_t len)
-{
-	return limit_take_to(&to->limits, port_rules(to->port)->settings->rate_to / 8, len);
-}
-
-/* A run to a port with a limit: what is over it is dropped. Returns how many are done with. */
-static uint16_t
-limited_run(struct worker *w, const struct guest *from, struct guest *to, struct burst *b,
-	const struct run *run)
-{
-	struct run part = *run;
-	uint16_t done;
-
-	for (;;) {
-		part.end = part.first;
-		while (in_run(b, part.end, run) && may_be_sent_to(to, b->len[part.end])) {
-			part.end++;
-			gather(b, (uint16_t)(part.end + GATHER_AHEAD));
-		}
-		if (part.end > part.first) {
-			done = output_run(w, to, b, &part);
-			if (part.first + done < part.end)
-				return (uint16_t)(part.first + done - run->first);
-		}
-		part.first = part.end;
-		if (!in_run(b, part.first, run))
-			return (uint16_t)(part.first - run->first);
-		w->counters.guest[from->id].tx_drop[TX_DROP_RATE]++;
-		w->counters.guest[to->id].rx_drop[RX_DROP_RATE]++;
-		part.first++;
-	}
-}
-
 /* A run to one port. Returns how many frames are done with. */
 static uint16_t
 run_to_port(struct worker *w, const struct guest *from, struct guest *to, struct burst *b,
 	struct run *run)
 {
-	const struct port_rules *theirs = port_rules(to->port);
-
-	if (unlikely(!theirs->settings->link_up))
+	if (unlikely(!port_rules(to->port)->settings->link_up))
 		return drop_at_link(w, from, to, b, run);
-	set_form(theirs, run);
-	if (unlikely(theirs->settings->rate_to != 0))
-		return limited_run(w, from, to, b, run);
-	return output_run(w, to, b, run);
+	return run_to_member(w, from, to, b, run);
 }
 
 /* The run of frame i. Returns how many frames are done with; if not all, the others wait. */
@@ -398,10 +441,8 @@ forward_run(struct worker *w, struct guest *from, struct burst *b, uint16_t i, b
 	}
 	if (likely(d.where == TO_PORT))
 		done = run_to_port(w, from, d.to, b, &run);
-	else if (d.where == TO_UPLINK)
-		done = forward_run_to_uplink(w, from, 0, b, &run);
-	else if (d.where == TO_DOMAIN)
-		done = calm_run(w, from, b, &run, d.unknown);
+	else if (d.where != TO_NOWHERE)
+		done = calm_run(w, from, b, &run, &d);
 	else
 		done = forward_drop_run(w, from, b, &run, d.why);
 	run.end = BURST_VIEWS;
@@ -409,36 +450,16 @@ forward_run(struct worker *w, struct guest *from, struct burst *b, uint16_t i, b
 	return done;
 }
 
-/* What a guest with a limit has sent. */
-static void
-charge(struct guest *from, const struct burst *b, uint16_t n)
-{
-	const struct port_settings *s = b->rules->settings;
-	uint64_t bytes = 0;
-	uint16_t i;
-
-	for (i = 0; i < n; i++)
-		bytes += b->len[i];
-	limit_sent(&from->limits.bytes, s->rate, bytes);
-	limit_sent(&from->limits.frames, s->frames, n);
-}
-
-bool
-forward_may_poll_port(struct guest *from)
-{
-	const struct port_settings *s = port_rules(from->port)->settings;
-
-	return limit_may_send(&from->limits.bytes, s->rate / 8, LIMIT_PART) &&
-		limit_may_send(&from->limits.frames, s->frames, 1);
-}
-
 uint16_t
 forward_from_port(struct worker *w, struct guest *from, struct burst *b)
 {
-	bool waits = false;
+	bool waits = false, limited;
 	uint16_t i = 0;
 
 	burst_set_sender(b, w, from, port_rules(from->port));
+	limited = (b->rules->settings->rate | b->rules->settings->frames) != 0;
+	if (unlikely(limited))
+		forward_limit_burst(b);
 	if (unlikely(!b->rules->settings->link_up)) {
 		w->counters.guest[from->id].tx_drop[TX_DROP_LINK_DOWN] += b->n;
 		return b->n;
@@ -451,8 +472,8 @@ forward_from_port(struct worker *w, struct guest *from, struct burst *b)
 		i = (uint16_t)(i + forward_run(w, from, b, i, &waits));
 		gather(b, (uint16_t)(i + GATHER_AHEAD));
 	}
-	if (unlikely(b->rules->settings->rate != 0 || b->rules->settings->frames != 0))
-		charge(from, b, i);
+	if (unlikely(limited))
+		forward_charge(from, b, i);
 	return i;
 }
 
@@ -480,24 +501,59 @@ see_uplink_source(struct worker *w, uint64_t key)
 	return true;
 }
 
+/*
+ * A frame of the uplink to one port. Returns the port's guest, NULL: it goes no further, *why says
+ * why not, or is UPLINK_DROP_MAX: it was counted as one for the guest, and freed.
+ */
+static struct guest *
+accept_for_guest(struct worker *w, struct rte_mbuf **m, struct guest *to, uint16_t domain,
+	uint16_t priority, enum uplink_drop *why)
+{
+	const struct port_rules *theirs = port_rules(to->port);
+	enum rx_drop refusal = refusal_of(to, theirs, rte_pktmbuf_pkt_len(*m)).rx;
+
+	if (unlikely(refusal != RX_DROP_MAX)) {
+		w->counters.guest[to->id].rx_drop[refusal]++;
+		*why = UPLINK_DROP_MAX;
+		rte_pktmbuf_free(*m);
+		return NULL;
+	}
+	*why = UPLINK_DROP_NO_ROOM;
+	return output_retag(m, port_tag(theirs, domain), priority) < 0 ? NULL : to;
+}
+
+/*
+ * Take the tag off a frame of the uplink. Returns its priority, or -EINVAL if there is another tag
+ * under it.
+ */
+static int
+take_tag(struct rte_mbuf *m)
+{
+	uint16_t tci = 0;
+	bool tagged = vlan_of_received(m, &tci);
+
+	if (vlan_in_frame(m) && !(m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED))
+		vlan_remove(m);
+	m->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL; /* what is left has no tag */
+	return tagged && vlan_in_frame(m) ? -EINVAL : tci & (uint16_t)~VLAN_VID_MASK;
+}
+
 struct guest *
 forward_accept_for_port(struct worker *w, struct rte_mbuf **m, enum uplink_drop *why)
 {
-	uint16_t domain = forward_uplink_domain(*m), tci = 0, owner;
-	struct rte_ether_addr dst, src;
+	uint16_t domain = forward_uplink_domain(*m), owner;
+	int priority = take_tag(*m);
+	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(*m, const struct rte_ether_hdr *);
+	uint64_t key = fdb_key(&eth->dst_addr) | domain_key(domain);
+	bool multicast = is_multicast(key);
 	struct guest *to;
-	uint64_t key;
 
-	vlan_of_received(*m, &tci);
-	if (vlan_in_frame(*m) && !((*m)->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED))
-		vlan_remove(*m);
-	(*m)->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL; /* what is left has no tag */
-	dst = rte_pktmbuf_mtod(*m, const struct rte_ether_hdr *)->dst_addr;
-	src = rte_pktmbuf_mtod(*m, const struct rte_ether_hdr *)->src_addr;
-	*why = UPLINK_DROP_OWN;
-	if (!see_uplink_source(w, fdb_key_of(&src) | domain_key(domain)))
+	*why = UPLINK_DROP_VLAN_NOT_ALLOWED;
+	if (priority < 0)
 		return NULL;
-	key = fdb_key_of(&dst) | domain_key(domain);
+	*why = UPLINK_DROP_OWN;
+	if (!see_uplink_source(w, fdb_key(&eth->src_addr) | domain_key(domain)))
+		return NULL;
 	*why = UPLINK_DROP_RESERVED_ADDRESS;
 	if (is_reserved(key))
 		return NULL;
@@ -506,26 +562,14 @@ forward_accept_for_port(struct worker *w, struct rte_mbuf **m, enum uplink_drop 
 	if (owner == FDB_UPLINK)
 		return NULL;
 	to = guests_get(w->sw->guests, owner);
-	*why = UPLINK_DROP_NO_ROOM;
-	if (to != NULL && to->port != NULL && port_has_domain(port_rules(to->port), domain) &&
-			port_rules(to->port)->settings->link_up) {
-		if (unlikely(!may_be_sent_to(to, rte_pktmbuf_pkt_len(*m)))) {
-			w->counters.guest[to->id].rx_drop[RX_DROP_RATE]++;
-			*why = UPLINK_DROP_MAX;
-			rte_pktmbuf_free(*m);
-			return NULL;
-		}
-		return output_retag(m, port_tag(port_rules(to->port), domain),
-			tci & (uint16_t)~VLAN_VID_MASK) < 0 ? NULL : to;
-	}
+	if (to != NULL && to->port != NULL && port_has_domain(port_rules(to->port), domain))
+		return accept_for_guest(w, m, to, domain, (uint16_t)priority, why);
 	*why = UPLINK_DROP_NO_GUEST;
-	if (owner < ID_MAX) /* a static address: its guest is not there, or its link is down */
+	if (owner < ID_MAX) /* a static address: its guest is not there */
 		return NULL;
-	if (!is_multicast(key) && !__atomic_load_n(&w->sw->guests->ports.flood_unknown,
-			__ATOMIC_RELAXED))
+	if (!multicast && !__atomic_load_n(&w->sw->guests->ports.flood_unknown, __ATOMIC_RELAXED))
 		return NULL;
-	if (copies_to_domain(w, NULL, *m, domain, tci & (uint16_t)~VLAN_VID_MASK,
-			!is_multicast(key)) == 0)
+	if (copies_to_domain(w, NULL, *m, domain, (uint16_t)priority, !multicast) == 0)
 		return NULL;
 	*why = UPLINK_DROP_MAX;
 	rte_pktmbuf_free(*m);

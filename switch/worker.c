@@ -53,7 +53,7 @@ announce(struct worker *w, struct guest *g, uint64_t key)
 	if (g->port == NULL)
 		forward_mbuf(w, g, m);
 	else
-		forward_mbuf_of_port(w, g, m);
+		forward_announcement(w, g, m);
 }
 
 /*
@@ -94,6 +94,29 @@ poll_vring(struct worker *w, struct guest *g, uint16_t pair)
 	return done;
 }
 
+/*
+ * Poll a guest of a port that limits what it may send. Its queue pairs have their turn one after
+ * another: the round after the limit was reached begins with the one that was not polled then.
+ */
+static uint32_t
+poll_limited(struct worker *w, struct guest *g)
+{
+	uint16_t pair, first = g->next_pair, turn;
+	uint32_t moved = 0;
+
+	for (turn = 0; turn < 2; turn++) {
+		FOREACH_PAIR(pair, g->device->tx) {
+			if ((pair >= first) != (turn == 0))
+				continue;
+			g->next_pair = pair;
+			if (!forward_may_poll_port(g))
+				return moved;
+			moved += poll_vring(w, g, pair);
+		}
+	}
+	return moved;
+}
+
 static uint32_t
 poll_guest(struct worker *w, struct guest *g)
 {
@@ -107,10 +130,10 @@ poll_guest(struct worker *w, struct guest *g)
 	key = __atomic_load_n(&d->announce, __ATOMIC_RELAXED);
 	if (unlikely(key != 0))
 		announce(w, g, key);
+	if (g->port != NULL && unlikely(forward_is_limited(g)))
+		return poll_limited(w, g);
 	FOREACH_PAIR(pair, d->tx) {
 		if (unlikely(guest_must_wait(g)))
-			break;
-		if (g->port != NULL && unlikely(!forward_may_poll_port(g)))
 			break;
 		moved += poll_vring(w, g, pair);
 	}

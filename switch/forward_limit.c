@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What guests of named ports may send in a second: forward.h. */
+#include "port/guest.h"
+#include "switch/burst.h"
+#include "switch/forward.h"
+
+bool
+forward_is_limited(const struct guest *from)
+{
+	const struct port_settings *s = port_rules(from->port)->settings;
+
+	return s->rate != 0 || s->frames != 0;
+}
+
+bool
+forward_may_poll_port(struct guest *from)
+{
+	const struct port_settings *s = port_rules(from->port)->settings;
+
+	return limit_may_send(&from->limits.bytes, s->rate / 8, LIMIT_PART) &&
+		limit_may_send(&from->limits.frames, s->frames, 1);
+}
+
+/*
+ * Frames that are taken at once from a guest with a limit: they are paid for afterwards, so no more
+ * than its buckets could hold.
+ */
+void
+forward_limit_burst(struct burst *b)
+{
+	const struct port_settings *s = b->rules->settings;
+	uint64_t n = BURST_VIEWS;
+
+	if (s->rate != 0)
+		n = RTE_MIN(n, limit_bucket(s->rate / 8) / FRAME_MAX);
+	if (s->frames != 0)
+		n = RTE_MIN(n, limit_bucket(s->frames));
+	burst_shorten(b, (uint16_t)RTE_MAX(n, UINT64_C(1)));
+}
+
+void
+forward_charge(struct guest *from, const struct burst *b, uint16_t n)
+{
+	const struct port_settings *s = b->rules->settings;
+	uint64_t bytes = 0;
+	uint16_t i;
+
+	for (i = 0; i < n; i++)
+		bytes += b->len[i];
+	limit_sent(&from->limits.bytes, s->rate, bytes);
+	limit_sent(&from->limits.frames, s->frames, n);
+}

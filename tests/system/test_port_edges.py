@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Named ports: what limits and checks hold for frames that come by another way than most."""
+
+import os
+import struct
+
+import pytest
+
+from frames import BROADCAST, OUTSIDE, tagged
+from harness import Switch, Wire, wait_for
+from named import Ports, reload, switch_of
+from traffic import consistent
+from vhostuser import F_CSUM, SEND_RARP, Guest
+
+
+def sent_all(switch, guest_id, n):
+    """Counters of a guest, when it has sent so many frames."""
+    wait_for(lambda: switch.stats(guest_id)["tx_total"] >= n, 5, f"{n} frames")
+    return consistent(switch.stats(guest_id))
+
+
+def test_rate_to_is_for_floods_too(tmp_path):
+    """Of a guest and of the uplink; the sender does not lose what one receiver may not have."""
+    ports = Ports(tmp_path, a="", slow="rate-to=8k", c="")
+    with Wire("af_packet") as wire, wire.switch(*ports.args()) as s:
+        a, slow, c = ports.guests()
+        s.wait_guests(3)
+        wire.open()
+        for dst in (BROADCAST, OUTSIDE):
+            for _ in range(10):
+                a.send([a.frame(dst, bytes(1400))] * 10)
+                assert len(c.recv(10)) == 10
+        assert sent_all(s, 128, 200)["tx_dropped"] == 0
+        outside = b"\xff" * 6 + bytes.fromhex("020000000077") + b"\x88\xb5" + bytes(1400)
+        for _ in range(10):
+            wire.send(*[outside] * 10)
+            c.recv(10)
+        st = consistent(s.stats(129))
+        assert st["rx_total"] == 300 and 46 <= st["rx_successful"] <= 60
+        assert st["rx_drop_rate"] == st["rx_dropped"]
+        for g in (a, slow, c):
+            g.close()
+
+
+@pytest.mark.parametrize("option", ["flood-unknown", "--vm2vm"])
+def test_storm_counts_what_goes_to_the_uplink_alone(option, tmp_path):
+    ports = Ports(tmp_path, a="storm=5", b="")
+    args = ports.write("flood-unknown = no") if option == "flood-unknown" else \
+        [*ports.args(), "--vm2vm", "0"]
+    with Wire("af_packet") as wire, wire.switch(*args) as s:
+        a, b = ports.guests()
+        s.wait_guests(2)
+        wire.open()
+        gateway = bytes.fromhex("020000000077")
+        wire.send(b"\xff" * 6 + gateway + b"\x88\xb5" + bytes(46))  # known from here on
+        a.recv(1)
+        dst = BROADCAST if option == "--vm2vm" else OUTSIDE
+        a.send([a.frame(dst, b"storm")] * 50 + [a.frame("02:00:00:00:00:77", b"known")] * 50)
+        st = sent_all(s, 128, 100)
+        assert 40 <= st["tx_drop_storm"] == st["tx_dropped"] <= 49
+        for g in (a, b):
+            g.close()
+
+
+@pytest.mark.parametrize("keys,why", [
+    ("mac=02:00:00:00:00:aa learn=0 source-check=yes", "source_not_allowed"),
+    ("", "mac_taken"), ("storm=1", "storm")])
+def test_an_announcement_keeps_to_the_rules(keys, why, tmp_path):
+    """SEND_RARP of a front end: its address is checked as the guest's own frames are."""
+    ports = Ports(tmp_path, a=keys, b="mac=02:00:00:00:00:bb", c="")
+    with switch_of(ports) as s:
+        a, b, c = ports.guests()
+        s.wait_guests(3)
+        mac = {"mac_taken": "0200000000bb", "storm": "020000000001",
+               "source_not_allowed": "020000000001"}[why]
+
+        def announced():
+            a.message(SEND_RARP, bytes.fromhex(mac) + bytes(2))
+            return s.stats(128)[f"tx_drop_{why}"] > 0
+        wait_for(announced, 5, f"{why}, {s.stats(128)}")
+        consistent(s.stats(128))
+        if why != "storm":
+            c.quiet(0.05)
+        assert all(r["port"] != "a" or r["static"] == "yes" or why == "storm"
+                   for r in s.telemetry("/vhost_switch/fdb").values())
+        for g in (a, b, c):
+            g.close()
+
+
+def test_all_queue_pairs_of_a_limited_guest_have_their_turn(tmp_path):
+    ports = Ports(tmp_path, a="frames=1000", b="")
+    with switch_of(ports) as s:
+        a, b = ports.guest("a", pairs=2), ports.guest("b")
+        s.wait_guests(2)
+        frame = a.frame(b)
+        taken = {1: 0, 3: 0}
+        for i in taken:
+            ring = a.rings[i]
+            for head in range(a.size):
+                at = ring.buf(head)
+                a.mem[at:at + 12 + len(frame)] = bytes(12) + frame
+                ring.set_desc(head, 12 + len(frame))
+            ring.offer(range(a.size))
+
+        def both():
+            for i in taken:
+                done = [head for head, _ in a.rings[i].take()]
+                taken[i] += len(done)
+                a.rings[i].offer(done)
+            b.poll()
+            return sum(taken.values()) > 1500
+        wait_for(both, 20, "1500 frames")
+        assert min(taken.values()) > 500, taken
+        a.close()
+        b.close()
+
+
+@pytest.mark.parametrize("keys", ["frames=10", "rate=1M"])
+def test_a_low_limit_does_not_let_a_burst_go(keys, tmp_path):
+    """Nor is the guest silent for long after it."""
+    ports = Ports(tmp_path, a=keys, b="")
+    with switch_of(ports) as s:
+        a, b = ports.guest("a", buf_len=65536, size=128), ports.guest("b", buf_len=65536, size=128)
+        s.wait_guests(2)
+        frame = a.frame(b, bytes(60000 if keys == "rate=1M" else 50))
+        ring = a.rings[1]
+        for head in range(100):
+            at = ring.buf(head)
+            a.mem[at:at + 12 + len(frame)] = bytes(12) + frame
+            ring.set_desc(head, 12 + len(frame))
+        ring.offer(range(100))
+        b.recv(1)
+        s.settle()
+        assert len(b.poll()) < 10
+        b.recv(2)
+        a.close()
+        b.close()
+
+
+def test_two_tags_from_the_uplink(tmp_path):
+    """Are for nobody, as from a guest: without the first one, the other would count."""
+    ports = Ports(tmp_path, a="vlan=10", t="trunk=10;20", n="vlan=10 trunk=20", u="")
+    with Wire("af_packet") as wire, wire.switch(*ports.args()) as s:
+        guests = ports.guests()
+        s.wait_guests(4)
+        wire.open()
+        bare = b"\xff" * 6 + bytes.fromhex("020000000077") + b"\x88\xb5" + bytes(46)
+        for outer in (10, 0):
+            wire.send(tagged(tagged(bare, 20), outer))
+        wait_for(lambda: s.telemetry("/vhost_switch/port")["rx"] >= 2, 5)
+        for g in guests:
+            assert not [f for f in g.poll() if f[6:12] == bare[6:12]]
+        wait_for(lambda: s.telemetry("/vhost_switch/port")["rx_drop_vlan_not_allowed"] == 2, 5)
+        for g in guests:
+            g.close()
+
+
+def test_link_down_is_counted_at_the_port_whatever_the_frames_way(tmp_path):
+    ports = Ports(tmp_path, a="", off="link=down mac=02:00:00:00:00:0f rate-to=8k")
+    with Wire("af_packet") as wire, wire.switch(*ports.args()) as s:
+        a, off = ports.guests(features=F_CSUM)
+        s.wait_guests(2)
+        wire.open()
+        hdr = struct.pack("<BBHHHHH", 1, 0, 0, 0, 14, 16, 0)
+        to = "02:00:00:00:00:0f"
+        a.send([a.frame(to, bytes(1400))] * 100)
+        for _ in range(10):
+            a.send([a.frame(to, bytes(1400))] * 10, hdr=hdr)
+        assert sent_all(s, 128, 200)["tx_drop_link_down"] == 200
+        wire.send(bytes.fromhex("02000000000f020000000077") + b"\x88\xb5" + bytes(46))
+        wait_for(lambda: s.stats(129)["rx_drop_link_down"] == 201, 5)
+        off.quiet(0.05)
+        for g in (a, off):
+            g.close()
