@@ -10,10 +10,12 @@
 #include "vhost/socket.h"
 
 static int
-open_port(struct guests *guests, const char *name)
+open_port(struct guests *guests, const struct port_settings *settings)
 {
-	struct port *p = ports_by_name(&guests->ports, name);
+	struct port *p;
 
+	ports_add(guests, settings);
+	p = ports_by_name(&guests->ports, settings->name);
 	if (p == NULL)
 		return -ENOENT;
 	p->socket = socket_open_port(p->rules->settings, p);
@@ -27,7 +29,7 @@ reload_first(struct guests *guests, struct ports_config *ports)
 	int ret = ports_apply(guests, ports, NULL);
 
 	for (i = 0; i < ports->n && ret == 0; i++)
-		ret = open_port(guests, ports->port[i].name);
+		ret = open_port(guests, &ports->port[i]);
 	return ret;
 }
 
@@ -76,7 +78,7 @@ use(struct guests *guests, struct ports_config *after, const struct ports_change
 		const struct port_change *c = &changes->port[i];
 
 		if (c->kind == PORT_ADDED || c->kind == PORT_REPLACED)
-			open_port(guests, c->after->name);
+			open_port(guests, c->after);
 	}
 	RTE_LOG(INFO, CONFIG, "config: %s\n", text);
 }
@@ -128,4 +130,8 @@ reload_age_addresses(struct guests *guests)
 	age.now = (uint32_t)(rte_rdtsc() / (rte_get_tsc_hz() / 10));
 	age.max = guests->ports.list->config->mac_age * 10;
 	fdb_forget(guests->fdb, guests->rcu, is_old, &age);
+	/* Those that were in the middle of a message when there was a place for them. */
+	pthread_mutex_lock(&guests->mutex);
+	guests_clear_vlans(guests);
+	pthread_mutex_unlock(&guests->mutex);
 }

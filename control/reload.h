@@ -32,7 +32,8 @@ int reload_first(struct guests *guests, struct ports_config *ports);
 void reload_again(const struct config *cfg, struct guests *guests);
 
 /**
- * Forget addresses that were not seen for long. Each second or so.
+ * Forget addresses that were not seen for long, and let in guests that wait for a place. Each
+ * second or so.
  *
  * @param guests the table
  */

@@ -161,10 +161,7 @@ new_guest(struct guests *guests, struct device *d, uint16_t id)
 	return g;
 }
 
-/*
- * The guest that a device is, NULL: none. Called by the vhost thread, which alone lets guests come
- * and go.
- */
+/* The guest that a device is, NULL: none. Under the mutex. */
 static struct guest *
 find_guest(const struct guests *guests, const struct device *d)
 {
@@ -178,11 +175,13 @@ find_guest(const struct guests *guests, const struct device *d)
 }
 
 void
-guests_check_rings(const struct guests *guests, struct device *d)
+guests_check_rings(struct guests *guests, struct device *d)
 {
-	const struct guest *g = find_guest(guests, d);
+	const struct guest *g;
 	uint16_t i;
 
+	pthread_mutex_lock(&guests->mutex);
+	g = find_guest(guests, d);
 	for (i = 0; i < RINGS_MAX && g != NULL && d->running && !d->misplaced_logged; i++) {
 		if (!device_has_enabled(d, i) || d->vq[i].usable)
 			continue;
@@ -190,6 +189,7 @@ guests_check_rings(const struct guests *guests, struct device *d)
 		RTE_LOG(WARNING, DATA, "(%u)%s virtqueue %u is not used: it is misaligned or "
 			"not wholly in the guest's memory\n", g->id, g->label, i);
 	}
+	pthread_mutex_unlock(&guests->mutex);
 }
 
 /* It can only fail when the counter is at its end: readable. */
@@ -292,9 +292,24 @@ let_wait(struct guests *guests, struct device *d)
 	TAILQ_INSERT_TAIL(&guests->waiting, d, waiting);
 	d->is_waiting = true;
 	if (!d->limit_logged)
-		RTE_LOG(ERR, DATA, "guest refused: there can be %u guests and all are connected, "
-			"it waits until one leaves\n", guests->limit);
+		RTE_LOG(ERR, DATA, "guest refused: there can be %u guests and all are connected%s, "
+			"it waits until one leaves\n", guests->limit, guests->ports.in_use
+			? ", or their tags are VLANs of named ports" : "");
 	d->limit_logged = true;
+}
+
+/* A device runs, or has to leave its place: it becomes a guest, or waits for a place. */
+static int
+join_or_wait(struct guests *guests, struct device *d)
+{
+	int ret;
+
+	admit_waiting(guests); /* if any, for memory: they come first */
+	ret = join_locked(guests, d);
+	if (ret != -ENOSPC)
+		return ret;
+	let_wait(guests, d);
+	return 0;
 }
 
 void
@@ -325,12 +340,7 @@ guests_start(struct guests *guests, struct device *d)
 	} else if (d->port != NULL) {
 		ret = join_port(guests, d);
 	} else {
-		admit_waiting(guests); /* if any, for memory: they come first */
-		ret = join_locked(guests, d);
-	}
-	if (ret == -ENOSPC) {
-		let_wait(guests, d);
-		ret = 0;
+		ret = join_or_wait(guests, d);
 	}
 	pthread_mutex_unlock(&guests->mutex);
 	guests_check_rings(guests, d);
@@ -389,4 +399,33 @@ guests_leave(struct guests *guests, struct device *d)
 		stop_waiting(guests, d);
 	}
 	pthread_mutex_unlock(&guests->mutex);
+}
+
+/*
+ * Its MAC is to be learned again. A device that does not run now becomes a guest when it does, and
+ * one without memory for it waits, too.
+ */
+static void
+give_other_id(struct guests *guests, struct guest *g)
+{
+	struct device *d = g->device;
+
+	RTE_LOG(WARNING, DATA, "(%u) VLAN_TAG %u is now a named port's: the guest gets another "
+		"id\n", g->id, g->vlan);
+	leave_locked(guests, g);
+	if (__atomic_load_n(&d->running, __ATOMIC_RELAXED) && join_or_wait(guests, d) < 0)
+		let_wait(guests, d);
+}
+
+void
+guests_clear_vlans(struct guests *guests)
+{
+	unsigned int id;
+
+	for (id = 0; id < guests->limit; id++) {
+		if (guests->by_id[id] != NULL &&
+				ports_have_domain(&guests->ports, (uint16_t)(VLAN_TAG_BASE + id)))
+			give_other_id(guests, guests->by_id[id]);
+	}
+	admit_waiting(guests);
 }

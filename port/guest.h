@@ -169,7 +169,7 @@ void guests_leave(struct guests *guests, struct device *d);
  * @param guests the table
  * @param d the device
  */
-void guests_check_rings(const struct guests *guests, struct device *d);
+void guests_check_rings(struct guests *guests, struct device *d);
 
 /**
  * Learn a guest's MAC. Called by the worker that polls the guest.
@@ -203,6 +203,14 @@ void guests_disable(struct guests *guests, struct guest *guest, enum guest_repor
  */
 void guests_report_address(struct guests *guests, struct guest *g, uint64_t key,
 	enum guest_report what);
+
+/**
+ * Give each guest without a named port whose tag is the VLAN of one another id, and with it another
+ * tag; and let in those that wait for a place. Under the mutex, when domains of ports have changed.
+ *
+ * @param guests the table
+ */
+void guests_clear_vlans(struct guests *guests);
 
 /** Make guests_update_uplink() run. Any thread. */
 void guests_wake(const struct guests *guests);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_cycles.h>
+
 #include "port/guest.h"
 #include "port/port.h"
 #include "thread.h"
@@ -74,20 +76,18 @@ ports_publish(struct guests *guests, const struct port_rules *rules)
 
 /* Which domains have a port. */
 static void
-note_domains(struct ports *ports)
+note_domains(struct ports *ports, const struct port_list *list)
 {
 	uint64_t bits[DOMAIN_NUM / 64] = { 0 };
 	unsigned int i, k;
 
-	for (i = 0; i < PORT_MAX; i++) {
-		const struct port *p = &ports->port[i];
+	for (i = 0; i < list->config->n; i++) {
+		const struct port_rules *r = &list->rules[i];
 
-		if (!p->in_use || p->removed)
-			continue;
 		for (k = 0; k < RTE_DIM(bits); k++)
-			bits[k] |= p->rules->settings->trunk.word[k];
-		if (p->rules->native != DOMAIN_NONE)
-			bits[p->rules->native / 64] |= RTE_BIT64(p->rules->native % 64);
+			bits[k] |= r->settings->trunk.word[k];
+		if (r->native != DOMAIN_NONE)
+			bits[r->native / 64] |= RTE_BIT64(r->native % 64);
 	}
 	for (k = 0; k < RTE_DIM(bits); k++)
 		__atomic_store_n(&ports->has_port[k], bits[k], __ATOMIC_RELAXED);
@@ -218,11 +218,22 @@ apply_changes(struct guests *guests, const struct port_list *list,
 		if (changes->port[i].kind == PORT_CHANGED)
 			change_port(guests, list, &changes->port[i]);
 	}
-	for (i = 0; i < changes->n; i++) {
-		const struct port_change *c = &changes->port[i];
+}
 
-		if (c->kind == PORT_ADDED || c->kind == PORT_REPLACED)
-			add_port(guests, rules_in(list, c->after));
+/* Addresses of ports that may learn less than before: those that were seen last stay. */
+static void
+forget_surplus(struct guests *guests)
+{
+	uint32_t now = (uint32_t)(rte_rdtsc() / (rte_get_tsc_hz() / 10));
+	unsigned int i;
+
+	for (i = 0; i < PORT_MAX; i++) {
+		const struct port *p = &guests->ports.port[i];
+
+		while (p->in_use && !p->removed &&
+				fdb_learned(guests->fdb, p->id) > p->rules->settings->learn &&
+				fdb_give_way(guests->fdb, guests->rcu, p->id, 0, now))
+			;
 	}
 }
 
@@ -277,23 +288,29 @@ ports_apply(struct guests *guests, struct ports_config *config,
 	for (i = 0; i < config->n; i++)
 		list->rules[i] = port_rules_of(&config->port[i]);
 	pthread_mutex_lock(&guests->mutex);
-	if (changes == NULL) {
-		for (i = 0; i < config->n; i++)
-			add_port(guests, &list->rules[i]);
-	} else {
+	if (changes != NULL)
 		apply_changes(guests, list, changes);
-	}
 	move_unchanged(&guests->ports, list);
-	note_domains(&guests->ports);
+	note_domains(&guests->ports, list);
 	__atomic_store_n(&guests->ports.flood_unknown, config->flood_unknown, __ATOMIC_RELAXED);
 	guests->ports.list = list;
 	if (changes != NULL) {
 		ports_publish(guests, NULL); /* and a grace period */
 		fdb_forget(guests->fdb, guests->rcu, is_astray, &guests->ports);
+		forget_surplus(guests);
 	}
+	guests_clear_vlans(guests);
 	pthread_mutex_unlock(&guests->mutex);
 	free_list(old);
 	return 0;
+}
+
+void
+ports_add(struct guests *guests, const struct port_settings *settings)
+{
+	pthread_mutex_lock(&guests->mutex);
+	add_port(guests, rules_in(guests->ports.list, settings));
+	pthread_mutex_unlock(&guests->mutex);
 }
 
 void

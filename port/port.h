@@ -81,9 +81,9 @@ port_rules(const struct port *p)
 }
 
 /**
- * Use a list: remove, change and add ports. Guests of removed ports are to be disconnected by the
- * caller afterwards; ports_collect() gives their slots back. Control loop, or the main thread
- * before workers run.
+ * Use a list: remove and change ports. Guests of removed ports are to be disconnected by the
+ * caller afterwards, which gives their slots back; then those that are new are to be added by
+ * ports_add(). A domain is theirs from now on. Control loop, or the main thread before workers run.
  *
  * @param guests the table
  * @param config the list, which belongs to the ports from now on
@@ -92,6 +92,14 @@ port_rules(const struct port *p)
  */
 int ports_apply(struct guests *guests, struct ports_config *config,
 	const struct ports_changes *changes);
+
+/**
+ * Add a port of the list in use. Control loop, or the main thread before workers run.
+ *
+ * @param guests the table
+ * @param settings the port's, in the list
+ */
+void ports_add(struct guests *guests, const struct port_settings *settings);
 
 /**
  * The port of a name that is in use and not removed. Under the mutex or by the control loop.

@@ -23,7 +23,7 @@ struct port_ops {
 	int (*start)(struct guests *guests, struct device *d);
 	void (*leave)(struct guests *guests, struct device *d); /**< its connection has ended */
 	/** A virtqueue was enabled. */
-	void (*check)(const struct guests *guests, struct device *d);
+	void (*check)(struct guests *guests, struct device *d);
 	struct guests *guests;
 	struct rte_rcu_qsbr *rcu; /**< in which workers report quiescent states */
 	int wake_fd;		  /**< eventfd to write to when a guest's memory is gone */

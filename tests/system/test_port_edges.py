@@ -87,6 +87,69 @@ def test_an_announcement_keeps_to_the_rules(keys, why, tmp_path):
             g.close()
 
 
+def test_learn_is_lowered_by_a_reload(tmp_path):
+    """The addresses that were seen last stay, and no others may be used."""
+    ports = Ports(tmp_path, a="source-check=yes", b="")
+    with Switch(*ports.write()) as s:
+        a, b = ports.guests()
+        s.wait_guests(2)
+
+        def learned():
+            return [r["mac"] for r in s.telemetry("/vhost_switch/fdb").values()
+                    if r["port"] == "a"]
+        a.send([a.frame(BROADCAST, src=b"\x02\0\0\0\0" + bytes([i])) for i in range(8)])
+        wait_for(lambda: len(learned()) == 8, 5)
+        ports.ports["a"] = "source-check=yes learn=3"
+        reload(s, ports, "0 ports added, 0 removed, 1 changed")
+        assert len(learned()) == 3
+        ports.ports["a"] = "source-check=yes learn=0 mac=02:00:00:00:00:aa"
+        reload(s, ports, "0 ports added, 0 removed, 1 changed")
+        assert learned() == ["02:00:00:00:00:aa"]
+        for g in (a, b):
+            g.close()
+
+
+def test_all_places_are_taken_and_a_port_is_replaced(tmp_path):
+    ports = Ports(tmp_path, **{f"p{i}": "vlan=7" for i in range(512)})
+    with Switch(*ports.write()) as s:
+        ports.ports.update({f"p{i}": "vlan=7 offload=no" for i in range(256)})
+        reload(s, ports, "256 ports added, 256 removed, 0 changed")
+        assert not s.has("not added") and len(os.listdir(tmp_path)) == 513
+        last = ports.guest("p255")
+        s.wait_log("port p255: guest connected")
+        last.close()
+
+
+def test_a_port_takes_the_vlan_of_a_historical_guests_tag(tmp_path):
+    """The guest stays connected, with another id and tag, or waits until it can have one."""
+    old = str(tmp_path / "old")
+    ports = Ports(tmp_path, a="vlan=10")
+    with Wire("af_packet") as wire, wire.switch(*ports.write(), "--socket-file", old) as s:
+        a = ports.guest("a")
+        first = Guest(old, "52:54:00:00:0b:00")
+        s.wait_log("(0) guest connected")
+        other = Guest(old, "52:54:00:00:0b:01")
+        s.wait_guests(3)
+        wire.open()
+        ports.ports["a"] = "vlan=1000"
+        reload(s, ports, "0 ports added, 0 removed, 1 changed")
+        s.wait_log("(0) VLAN_TAG 1000 is now a named port's")
+        s.wait_log("(2) guest connected")
+        first.send([first.frame(BROADCAST, b"with another tag")])
+        assert wire.recv(1) == [tagged(first.frame(BROADCAST, b"with another tag"), 1002)]
+        assert other.recv(1) == [first.frame(BROADCAST, b"with another tag")]
+        a.quiet(0.05)
+        # all tags are a port's, and then none of them
+        ports.ports["a"] = "trunk=all"
+        reload(s, ports, "0 ports added, 0 removed, 1 changed")
+        s.wait_guests(1)
+        ports.ports["a"] = "vlan=10"
+        reload(s, ports, "0 ports added, 0 removed, 1 changed")
+        s.wait_guests(3)
+        for g in (a, first, other):
+            g.close()
+
+
 def test_all_queue_pairs_of_a_limited_guest_have_their_turn(tmp_path):
     ports = Ports(tmp_path, a="frames=1000", b="")
     with switch_of(ports) as s:
