@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -298,6 +299,24 @@ set_paused(bool paused, bool named_too)
 	}
 }
 
+/* End a port's connection if its front end has gone, which was not noticed yet. */
+static void
+end_if_gone(const struct vhost_socket *s)
+{
+	struct connection *c;
+	struct pollfd p;
+	unsigned int i;
+
+	for (i = 0; i < CONNECTION_PLACES; i++) {
+		c = connection_at(i);
+		if (c->state == CONNECTION_FREE || c->state == CONNECTION_ENDED || c->socket != s)
+			continue;
+		p = (struct pollfd){ .fd = c->front.fd, .events = POLLRDHUP };
+		if (poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP)))
+			connection_end(c);
+	}
+}
+
 /* A named port has one guest at a time. */
 static void
 refuse_second(struct vhost_socket *s, int fd)
@@ -323,6 +342,8 @@ listener_ready(struct poll_source *source)
 			return;
 		}
 		fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0 && s->port != NULL && s->nb_open > 0)
+			end_if_gone(s);
 		if (fd >= 0 && s->port != NULL && s->nb_open > 0) {
 			refuse_second(s, fd);
 		} else if (fd >= 0) {

@@ -235,3 +235,18 @@ def test_link_down_is_counted_at_the_port_whatever_the_frames_way(tmp_path):
         off.quiet(0.05)
         for g in (a, off):
             g.close()
+
+
+def test_a_guest_comes_back_at_once(tmp_path):
+    """A front end that dies and one that takes its place, before the switch has seen either."""
+    ports = Ports(tmp_path, a="")
+    with switch_of(ports) as s:
+        for turn in range(50):
+            a = ports.guest("a", size=16)
+            if turn % 2:
+                s.wait_guests(1)
+            a.sock.close()
+        a = ports.guest("a")
+        s.wait_guests(1)
+        assert s.telemetry("/vhost_switch/ports")["128"]["refused"] == 0
+        a.close()
