@@ -45,16 +45,36 @@ vlans_text(const struct vlan_set *set, char *text, size_t size)
 	}
 }
 
+/* Static addresses as their key has them, with dots if there are many. */
+static void
+macs_text(const struct port_settings *s, char *text, size_t size)
+{
+	size_t len = 0;
+	unsigned int i;
+
+	text[0] = '\0';
+	for (i = 0; i < s->nb_macs; i++) {
+		if (len + TELEMETRY_MAC_LEN + sizeof(";...") > size) {
+			snprintf(text + len, size - len, ";...");
+			return;
+		}
+		len += (size_t)snprintf(text + len, size - len, "%s" MAC_FMT, i > 0 ? ";" : "",
+			RTE_ETHER_ADDR_BYTES(&s->mac[i]));
+	}
+}
+
 static void
 describe_settings(const struct port_settings *s, struct dict *d)
 {
-	char trunk[RTE_TEL_MAX_STRING_LEN];
+	char trunk[RTE_TEL_MAX_STRING_LEN], mac[RTE_TEL_MAX_STRING_LEN];
 
+	macs_text(s, mac, sizeof(mac));
 	vlans_text(&s->trunk, trunk, sizeof(trunk));
 	answer_string(d, "socket", s->socket);
 	answer_string(d, "mode", s->client ? "client" : "server");
 	answer_number(d, "vlan", s->vlan);
 	answer_string(d, "trunk", trunk);
+	answer_string(d, "mac", mac);
 	answer_number(d, "learn", s->learn);
 	answer_string(d, "source_check", s->source_check ? "yes" : "no");
 	answer_string(d, "flood", s->flood ? "yes" : "no");
