@@ -26,6 +26,12 @@ take(struct limit *l, uint32_t n)
 		RTE_COLOR_GREEN;
 }
 
+void
+limit_return(struct limit *l, uint64_t n)
+{
+	l->meter.tc = RTE_MIN(l->meter.tc + n, l->profile.cbs);
+}
+
 bool
 limit_take_slow(struct limit *l, uint64_t per_second, uint32_t n, uint32_t most)
 {

@@ -56,6 +56,9 @@ limit_bucket(uint64_t per_second)
 	return per_second / LIMIT_BUCKET_PART;
 }
 
+/** Give back what was taken and then not sent. */
+void limit_return(struct limit *l, uint64_t n);
+
 /** limit_take() and limit_may_send() where there is a limit, or was one. */
 bool limit_take_slow(struct limit *l, uint64_t per_second, uint32_t n, uint32_t most);
 bool limit_may_send_slow(struct limit *l, uint64_t per_second, uint32_t part_max);
@@ -85,6 +88,15 @@ limit_take_to(struct limits *l, uint64_t per_second, uint32_t n)
 	ok = limit_take_slow(&l->bytes_to, per_second, n, LIMIT_FRAME_MAX);
 	rte_spinlock_unlock(&l->lock);
 	return ok;
+}
+
+/** limit_return() of bytes that were taken by limit_take_to(). */
+static inline void
+limit_return_to(struct limits *l, uint64_t n)
+{
+	rte_spinlock_lock(&l->lock);
+	limit_return(&l->bytes_to, n);
+	rte_spinlock_unlock(&l->lock);
 }
 
 /** Whether all that was sent is paid for; part_max: how much is paid at once. */

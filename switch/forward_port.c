@@ -291,6 +291,17 @@ finish_first(struct worker *w, struct guest *from, struct burst *b, uint16_t i,
 	return 1;
 }
 
+/* Bytes of frames of a burst. */
+static uint64_t
+bytes_of(const struct burst *b, uint16_t first, uint16_t end)
+{
+	uint64_t bytes = 0;
+
+	for (; first < end; first++)
+		bytes += b->len[first];
+	return bytes;
+}
+
 /*
  * A run to a port with a limit: what is over it is dropped. from is NULL for a flood, whose sender
  * does not lose it. Returns how many are done with.
@@ -301,7 +312,6 @@ limited_run(struct worker *w, const struct guest *from, struct guest *to, struct
 {
 	uint64_t rate = port_rules(to->port)->settings->rate_to / 8;
 	struct run part = *run;
-	uint16_t done;
 
 	for (;;) {
 		part.end = part.first;
@@ -311,9 +321,11 @@ limited_run(struct worker *w, const struct guest *from, struct guest *to, struct
 			gather(b, (uint16_t)(part.end + GATHER_AHEAD));
 		}
 		if (part.end > part.first) {
-			done = output_run(w, to, b, &part);
-			if (part.first + done < part.end)
-				return (uint16_t)(part.first + done - run->first);
+			part.first = (uint16_t)(part.first + output_run(w, to, b, &part));
+			if (part.first < part.end) {
+				limit_return_to(&to->limits, bytes_of(b, part.first, part.end));
+				return (uint16_t)(part.first - run->first);
+			}
 		}
 		part.first = part.end;
 		if (!in_run(b, part.first, run))
@@ -402,8 +414,11 @@ calm_run(struct worker *w, struct guest *from, struct burst *b, const struct run
 		while (in_run(b, part.end, run) && limit_take_frame(&from->limits.storm, storm))
 			part.end++;
 		if (part.end > part.first)
-			spread_run(w, from, b, part, d);
-		part.first = part.end;
+			part.first = (uint16_t)(part.first + spread_run(w, from, b, part, d));
+		if (unlikely(part.first < part.end)) {
+			limit_return(&from->limits.storm, (uint64_t)(part.end - part.first));
+			break;
+		}
 		if (in_run(b, part.first, run)) {
 			w->counters.guest[from->id].tx_drop[TX_DROP_STORM]++;
 			part.first++;

@@ -10,13 +10,24 @@ from frames import BROADCAST, OUTSIDE, tagged
 from harness import Switch, Wire, wait_for
 from named import Ports, reload, switch_of
 from traffic import consistent
-from vhostuser import F_CSUM, SEND_RARP, Guest
+from vhostuser import F_CSUM, HDR_LEN, SEND_RARP, Guest
 
 
 def sent_all(switch, guest_id, n):
     """Counters of a guest, when it has sent so many frames."""
     wait_for(lambda: switch.stats(guest_id)["tx_total"] >= n, 5, f"{n} frames")
     return consistent(switch.stats(guest_id))
+
+
+def publish(guest, frames, pair=0):
+    """All frames at once. Returns the virtqueue, whose heads are then those of the frames."""
+    ring = guest.rings[2 * pair + 1]
+    for head, frame in enumerate(frames):
+        at = ring.buf(head)
+        guest.mem[at:at + HDR_LEN + len(frame)] = bytes(HDR_LEN) + frame
+        ring.set_desc(head, HDR_LEN + len(frame))
+    ring.offer(range(len(frames)))
+    return ring
 
 
 def test_rate_to_is_for_floods_too(tmp_path):
@@ -155,15 +166,9 @@ def test_all_queue_pairs_of_a_limited_guest_have_their_turn(tmp_path):
     with switch_of(ports) as s:
         a, b = ports.guest("a", pairs=2), ports.guest("b")
         s.wait_guests(2)
-        frame = a.frame(b)
         taken = {1: 0, 3: 0}
         for i in taken:
-            ring = a.rings[i]
-            for head in range(a.size):
-                at = ring.buf(head)
-                a.mem[at:at + 12 + len(frame)] = bytes(12) + frame
-                ring.set_desc(head, 12 + len(frame))
-            ring.offer(range(a.size))
+            publish(a, [a.frame(b)] * a.size, i // 2)
 
         def both():
             for i in taken:
@@ -185,13 +190,7 @@ def test_a_low_limit_does_not_let_a_burst_go(keys, tmp_path):
     with switch_of(ports) as s:
         a, b = ports.guest("a", buf_len=65536, size=128), ports.guest("b", buf_len=65536, size=128)
         s.wait_guests(2)
-        frame = a.frame(b, bytes(60000 if keys == "rate=1M" else 50))
-        ring = a.rings[1]
-        for head in range(100):
-            at = ring.buf(head)
-            a.mem[at:at + 12 + len(frame)] = bytes(12) + frame
-            ring.set_desc(head, 12 + len(frame))
-        ring.offer(range(100))
+        publish(a, [a.frame(b, bytes(60000 if keys == "rate=1M" else 50))] * 100)
         b.recv(1)
         s.settle()
         assert len(b.poll()) < 10
@@ -250,3 +249,19 @@ def test_a_guest_comes_back_at_once(tmp_path):
         s.wait_guests(1)
         assert s.telemetry("/vhost_switch/ports")["128"]["refused"] == 0
         a.close()
+
+
+def test_frames_that_wait_are_taken_from_a_limit_once(tmp_path):
+    """Those that are offered to a full ring in each round, until there is room."""
+    ports = Ports(tmp_path, a="", b="rate-to=8M mac=02:00:00:00:00:bb")
+    with switch_of(ports, "--rx-retry-num", "1000", "--rx-retry-delay", "10000") as s:
+        a, b = ports.guest("a"), ports.guest("b", rx_buffers=16)
+        s.wait_guests(2)
+        publish(a, [a.frame("02:00:00:00:00:bb", bytes(986))] * 100)
+        b.recv(16, refill=False)
+        s.settle()
+        b.rings[0].offer(range(16, 100))
+        b.recv(84)
+        assert consistent(s.stats(129))["rx_dropped"] == 0
+        for g in (a, b):
+            g.close()
