@@ -36,6 +36,7 @@ struct port_rules {
 	const struct port_settings *settings;
 	uint16_t native; /**< domain of untagged frames; DOMAIN_NONE: they are not allowed */
 	bool is_trunk;	 /**< the guest has tagged frames */
+	uint32_t reload; /**< number of the list that they are of */
 };
 
 /**

@@ -285,8 +285,11 @@ ports_apply(struct guests *guests, struct ports_config *config,
 	if (list == NULL)
 		return -ENOMEM;
 	list->config = config;
-	for (i = 0; i < config->n; i++)
+	guests->ports.reloads++;
+	for (i = 0; i < config->n; i++) {
 		list->rules[i] = port_rules_of(&config->port[i]);
+		list->rules[i].reload = guests->ports.reloads;
+	}
 	pthread_mutex_lock(&guests->mutex);
 	if (changes != NULL)
 		apply_changes(guests, list, changes);

@@ -59,6 +59,7 @@ struct port_list {
 struct ports {
 	bool in_use;		      /**< there may be named ports; constant while workers run */
 	bool flood_unknown;	      /**< of [switch]; atomic */
+	uint32_t reloads;	      /**< lists that were used; the control loop's own */
 	struct port_list *list;	      /**< the control loop's own */
 	struct port port[PORT_MAX];
 	uint64_t has_port[DOMAIN_NUM / 64]; /**< domains that a port is in, as bits; atomic */

@@ -122,10 +122,25 @@ burst_classify(struct burst *b, uint16_t i)
 	b->source = b->from->last_source;
 }
 
+/*
+ * The source that a guest sent from last is looked up again in each tenth of a second, so that the
+ * FDB knows of it, and when other addresses may be the port's.
+ */
+static void
+refresh_source(const struct worker *w, struct guest *from, const struct port_rules *rules)
+{
+	if (likely(from->last_seen == w->now && from->last_reload == rules->reload))
+		return;
+	from->last_seen = w->now;
+	from->last_reload = rules->reload;
+	from->last_source = 0;
+}
+
 void
 burst_set_sender(struct burst *b, struct worker *w, struct guest *from,
 	const struct port_rules *rules)
 {
+	refresh_source(w, from, rules);
 	b->rules = rules;
 	b->worker = w;
 	b->from = from;

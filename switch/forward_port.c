@@ -468,20 +468,17 @@ forward_run(struct worker *w, struct guest *from, struct burst *b, uint16_t i, b
 uint16_t
 forward_from_port(struct worker *w, struct guest *from, struct burst *b)
 {
+	const struct port_rules *rules = port_rules(from->port);
 	bool waits = false, limited;
 	uint16_t i = 0;
 
-	burst_set_sender(b, w, from, port_rules(from->port));
-	limited = (b->rules->settings->rate | b->rules->settings->frames) != 0;
+	burst_set_sender(b, w, from, rules);
+	limited = (rules->settings->rate | rules->settings->frames) != 0;
 	if (unlikely(limited))
 		forward_limit_burst(b);
-	if (unlikely(!b->rules->settings->link_up)) {
+	if (unlikely(!rules->settings->link_up)) {
 		w->counters.guest[from->id].tx_drop[TX_DROP_LINK_DOWN] += b->n;
 		return b->n;
-	}
-	if (from->last_seen != w->now) { /* so that the FDB sees it too, now and then */
-		from->last_seen = w->now;
-		from->last_source = 0;
 	}
 	while (i < b->n && !waits) {
 		i = (uint16_t)(i + forward_run(w, from, b, i, &waits));

@@ -265,3 +265,27 @@ def test_frames_that_wait_are_taken_from_a_limit_once(tmp_path):
         assert consistent(s.stats(129))["rx_dropped"] == 0
         for g in (a, b):
             g.close()
+
+
+def test_an_address_that_moved_away_is_not_the_ports_any_more(tmp_path):
+    """Nor for its next frame, though the port has sent from no other address since."""
+    ports = Ports(tmp_path, a="", b="", c="")
+    with switch_of(ports) as s:
+        a, b, c = ports.guests()
+        s.wait_guests(3)
+        mac = bytes.fromhex("020000000099")
+        for _ in range(3):
+            wait_for(lambda: all(r["age"] >= 1 for r in s.telemetry("/vhost_switch/fdb").values()),
+                     5, "a second of silence")
+            n = s.stats(129)["tx_drop_mac_taken"]
+            c.send([c.frame(BROADCAST, b"mine", src=mac)])
+            b.send([b.frame(BROADCAST, b"mine", src=mac)])
+            assert sent_all(s, 129, n + 1)["tx_drop_mac_taken"] == n + 1
+            wait_for(lambda: all(r["age"] >= 1 for r in s.telemetry("/vhost_switch/fdb").values()),
+                     5, "a second of silence")
+            n = s.stats(130)["tx_drop_mac_taken"]
+            b.send([b.frame(BROADCAST, b"mine", src=mac)])
+            c.send([c.frame(BROADCAST, b"mine", src=mac)])
+            assert s.stats(130)["tx_drop_mac_taken"] == n + 1
+        for g in (a, b, c):
+            g.close()
