@@ -83,6 +83,12 @@ guests_disable(struct guests *guests, struct guest *g, enum guest_report why)
 }
 
 void
+guests_ask_room(struct guests *guests, struct guest *g)
+{
+	report(guests, g, GUEST_REPORT_NO_ROOM);
+}
+
+void
 guests_report_address(struct guests *guests, struct guest *g, uint64_t key,
 	enum guest_report what)
 {

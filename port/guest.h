@@ -195,6 +195,15 @@ int guests_learn(struct guests *guests, struct guest *guest, const struct rte_et
 void guests_disable(struct guests *guests, struct guest *guest, enum guest_report report);
 
 /**
+ * Have an address of a port that is silent give way to one that there is no room for. Called by the
+ * worker that polls the guest.
+ *
+ * @param guests the table
+ * @param g the port's guest
+ */
+void guests_ask_room(struct guests *guests, struct guest *g);
+
+/**
  * Have something about an address of a guest looked after by the control loop. Worker.
  *
  * @param guests the table

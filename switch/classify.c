@@ -18,11 +18,11 @@
  * times a second at most.
  */
 static enum tx_drop
-allow_unlearned(struct worker *w, struct guest *g, const struct port_rules *rules, uint64_t key)
+allow_unlearned(struct worker *w, struct guest *g, const struct port_rules *rules)
 {
 	if (rules->settings->learn > 0 && g->asked_room != w->now) {
 		g->asked_room = w->now;
-		guests_report_address(w->sw->guests, g, key, GUEST_REPORT_NO_ROOM);
+		guests_ask_room(w->sw->guests, g);
 	}
 	if (rules->settings->source_check)
 		return TX_DROP_SOURCE_NOT_ALLOWED;
@@ -42,7 +42,7 @@ classify_source(struct worker *w, struct guest *g, const struct port_rules *rule
 	case FDB_SEEN_TAKEN:
 		return TX_DROP_MAC_TAKEN;
 	case FDB_SEEN_FULL:
-		return allow_unlearned(w, g, rules, key);
+		return allow_unlearned(w, g, rules);
 	case FDB_SEEN_MOVED:
 		guests_report_address(w->sw->guests, g, key, GUEST_REPORT_MOVED);
 		break;
