@@ -29,6 +29,7 @@ struct fdb {
 	struct rte_hash *hash;
 	rte_spinlock_t writer;
 	uint32_t addresses;	   /* how many there can be */
+	uint32_t changes;	   /* atomic, written under the lock */
 	uint32_t learned[ID_MAX + 1]; /* how many each owner has, the uplink last */
 };
 
@@ -48,6 +49,19 @@ static uint64_t
 make_value(uint16_t owner, uint32_t now)
 {
 	return owner | (uint64_t)now << SEEN_SHIFT;
+}
+
+/* After a change. Under the lock. */
+static void
+note_change(struct fdb *fdb)
+{
+	__atomic_store_n(&fdb->changes, fdb->changes + 1, __ATOMIC_RELEASE);
+}
+
+uint32_t
+fdb_changes(const struct fdb *fdb)
+{
+	return __atomic_load_n(&fdb->changes, __ATOMIC_ACQUIRE);
 }
 
 struct fdb *
@@ -93,10 +107,12 @@ fdb_add(struct fdb *fdb, uint64_t key, uint16_t guest)
 	int ret;
 
 	rte_spinlock_lock(&fdb->writer);
-	if (rte_hash_lookup_data(fdb->hash, &key, &owner) >= 0)
+	if (rte_hash_lookup_data(fdb->hash, &key, &owner) >= 0) {
 		ret = (uintptr_t)owner == guest ? 0 : -EEXIST;
-	else
+	} else {
 		ret = rte_hash_add_key_data(fdb->hash, &key, (void *)(uintptr_t)guest);
+		note_change(fdb);
+	}
 	rte_spinlock_unlock(&fdb->writer);
 	return ret;
 }
@@ -108,6 +124,7 @@ fdb_remove(struct fdb *fdb, uint64_t key)
 
 	rte_spinlock_lock(&fdb->writer);
 	position = rte_hash_del_key(fdb->hash, &key);
+	note_change(fdb);
 	rte_spinlock_unlock(&fdb->writer);
 	return position;
 }
@@ -165,6 +182,7 @@ see_again(struct fdb *fdb, uint64_t key, uint64_t value, uint16_t owner, uint32_
 	--*count_of(fdb, before);
 	++*count_of(fdb, owner);
 	put(fdb, key, make_value(owner, now));
+	note_change(fdb);
 	return FDB_SEEN_MOVED;
 }
 
@@ -202,6 +220,7 @@ fdb_see(struct fdb *fdb, uint64_t key, uint16_t owner, uint32_t limit, uint32_t 
 		seen = see_again(fdb, key, value, owner, limit, now);
 	} else if (*count_of(fdb, owner) < limit && put(fdb, key, make_value(owner, now)) == 0) {
 		++*count_of(fdb, owner);
+		note_change(fdb);
 		seen = FDB_SEEN_NEW;
 	}
 	rte_spinlock_unlock(&fdb->writer);
@@ -224,6 +243,7 @@ fdb_set_static(struct fdb *fdb, uint64_t key, uint16_t owner)
 	if (find(fdb, key, &value) && !(value & STATIC))
 		--*count_of(fdb, owner_of(value));
 	ret = put(fdb, key, owner | STATIC);
+	note_change(fdb);
 	rte_spinlock_unlock(&fdb->writer);
 	return ret;
 }
@@ -272,6 +292,7 @@ forget_one(struct fdb *fdb, struct victims *v, struct victim *one)
 		one->position = rte_hash_del_key(fdb->hash, &one->key);
 		if (!(value & STATIC))
 			--*count_of(fdb, owner_of(value));
+		note_change(fdb);
 	}
 	rte_spinlock_unlock(&fdb->writer);
 }

@@ -163,6 +163,12 @@ enum fdb_seen fdb_see(struct fdb *fdb, uint64_t key, uint16_t owner, uint32_t li
  */
 int fdb_set_static(struct fdb *fdb, uint64_t key, uint16_t owner);
 
+/**
+ * A number that becomes another whenever an address has come, moved or gone, not when it was seen
+ * again. Any thread.
+ */
+uint32_t fdb_changes(const struct fdb *fdb);
+
 /** How many addresses an owner has learned, device id or FDB_UPLINK. Any thread. */
 uint32_t fdb_learned(struct fdb *fdb, uint16_t owner);
 

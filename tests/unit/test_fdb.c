@@ -92,6 +92,43 @@ test_room_for_coming_and_going(void **state)
 	}
 }
 
+/* Whether fdb_changes() tells of what was done. */
+static bool
+has_changed(void)
+{
+	static uint32_t before;
+	bool changed = fdb_changes(fdb) != before;
+
+	before = fdb_changes(fdb);
+	return changed;
+}
+
+static void
+test_changes_are_told(void **state)
+{
+	const uint64_t key = 0x00a000000002;
+
+	(void)state;
+	has_changed();
+	assert_int_equal(fdb_see(fdb, key, 130, 8, 100), FDB_SEEN_NEW);
+	assert_true(has_changed());
+	assert_int_equal(fdb_see(fdb, key, 130, 8, 150), FDB_SEEN_KNOWN);
+	assert_int_equal(fdb_see(fdb, key, 131, 8, 151), FDB_SEEN_TAKEN);
+	assert_int_equal(fdb_see(fdb, key + 256, 131, 0, 151), FDB_SEEN_FULL);
+	assert_false(has_changed());
+	assert_int_equal(fdb_see(fdb, key, 131, 8, 170), FDB_SEEN_MOVED);
+	assert_true(has_changed());
+	assert_int_equal(fdb_set_static(fdb, key, 132), 0);
+	assert_true(has_changed());
+	fdb_reclaim(fdb, fdb_remove(fdb, key));
+	assert_true(has_changed());
+	assert_int_equal(fdb_add(fdb, key, 3), 0);
+	assert_true(has_changed());
+	assert_int_equal(fdb_add(fdb, key, 4), -EEXIST);
+	assert_false(has_changed());
+	fdb_reclaim(fdb, fdb_remove(fdb, key));
+}
+
 int
 main(void)
 {
@@ -99,6 +136,7 @@ main(void)
 		cmocka_unit_test(test_key_is_the_address),
 		cmocka_unit_test(test_one_owner),
 		cmocka_unit_test(test_bursts),
+		cmocka_unit_test(test_changes_are_told),
 		cmocka_unit_test(test_room_for_coming_and_going),
 	};
 
