@@ -11,13 +11,13 @@ import time
 
 import pytest
 
+from card import OWN, filters, mode, queues, received, vlans
 from frames import BROADCAST, OUTSIDE, tagged, to_guest
 from harness import ROOT, Wire, cpus, eal_args, wait_for
 from traffic import consistent, introduce
 from vhostuser import F_CSUM, F_HOST_TSO4, F_MRG_RXBUF, Guest
 
 MULTICAST = "01:00:5e:00:00:fb"
-OWN = "mac_020000825909"  # of the card
 DUMP = os.path.join(ROOT, "build/system/dump_registers")
 ASAN = os.path.join(ROOT, "build/asan/vhost-switch")
 
@@ -34,31 +34,6 @@ both_doorbells = pytest.mark.parametrize("wire", ["mov", "movdiri"], indirect=Tr
 
 def check_doorbells(s, wire):
     assert (s.telemetry("/nic82599/doorbells")["movdiri"] > 0) == (wire.doorbell == "movdiri")
-
-
-def filters(s):
-    """Pools of each guest's MAC filter."""
-    return {k[4:]: int(v, 16) for k, v in s.telemetry("/nic82599/filters").items()
-            if k.startswith("mac_") and k != OWN}
-
-
-def vlans(s):
-    return {int(k[5:]): int(v, 16) for k, v in s.telemetry("/nic82599/filters").items()
-            if k.startswith("vlan_")}
-
-
-def queues(s):
-    return {k: v for k, v in s.telemetry("/nic82599/queues").items() if v}
-
-
-def mode(s):
-    return {k: int(v, 16) for k, v in s.telemetry("/nic82599/mode").items()}
-
-
-def received(before, after):
-    """Receive queues that have had frames since."""
-    return {int(k[3:]): after[k] - before.get(k, 0) for k in after
-            if k.startswith("rx_") and after[k] != before.get(k, 0)}
 
 
 @both_doorbells
