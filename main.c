@@ -373,10 +373,13 @@ load_ports(void)
 {
 	struct error_line error;
 	int ret = -EINVAL;
+	unsigned int i;
 
 	if (!config_has_ports(&app.cfg))
 		return 0;
 	app.ports = ports_load(&app.cfg, &error);
+	for (i = 0; app.ports != NULL && i < app.ports->n; i++)
+		app.cfg.has_untagged |= port_in_domain(&app.ports->port[i], 0);
 	if (app.ports != NULL)
 		ret = sockets_check_ports(&app.cfg, app.ports, NULL, &error);
 	if (ret < 0)

@@ -68,6 +68,7 @@ struct config {
 	const char *port[PORT_MAX]; /**< --port, as they were given; see cli/ports.h */
 	unsigned int nb_ports;
 	const char *config_file; /**< --config, NULL: not given */
+	bool has_untagged;    /**< one of these ports is in the untagged network */
 	uint32_t socket_uid;  /**< --socket-owner, UINT32_MAX: the process's */
 	uint32_t socket_gid;  /**< the same */
 	uint32_t socket_mode; /**< --socket-mode, UINT32_MAX: what the umask leaves */

@@ -63,8 +63,10 @@ plan_transmit(struct uplink *up, const struct config *cfg, struct uplink_plan *p
 	plan->conf.txmode.offloads = up->tx_offloads;
 
 	up->nb_txq = plan->nb_txq;
-	if (up->nb_txq > 0)
+	if (up->nb_txq > 0) {
+		up->txq_shared = up->txq_shared && nb_workers > 1;
 		return;
+	}
 	up->nb_txq = (uint16_t)RTE_MIN(nb_workers, (unsigned int)plan->info.max_tx_queues);
 	up->txq_shared = up->nb_txq < nb_workers;
 }
@@ -109,6 +111,9 @@ probe(const struct uplink *up, struct uplink_plan *plan)
 	plan->has_dcb = rte_eth_dev_get_dcb_info(up->port, &dcb) == 0;
 	/* The ixgbe PMD alone has a call for it. Off is how it stands before the start anyway. */
 	plan->has_loopback = rte_pmd_ixgbe_set_tx_loopback(up->port, 0) == 0;
+	/* And for the VLANs of a pool; an 82598 has 16 pools and no VLAN filters of theirs. */
+	plan->has_pool_vlans = plan->has_loopback &&
+		plan->info.max_vmdq_pools >= RTE_ETH_64_POOLS;
 }
 
 /* Why a way to steer that the command line asks for is not possible; NULL: it is. */
@@ -117,9 +122,12 @@ find_obstacle(const struct config *cfg, const struct uplink_plan *plan)
 {
 	if (plan->info.max_vmdq_pools == 0)
 		return cfg->steering == STEERING_VMDQ ? "there is none" : NULL;
-	if (config_has_ports(cfg) && cfg->steering != STEERING_SOFTWARE && (cfg->dcb != 0 ||
-			cfg->vm2vm == VM2VM_HARDWARE || cfg->steering == STEERING_VMDQ))
-		return "with --port or --config frames are steered in software";
+	if (config_has_ports(cfg) && cfg->steering != STEERING_SOFTWARE &&
+			cfg->vm2vm == VM2VM_HARDWARE)
+		return "with --port or --config not every port has a pool that its switch knows";
+	if (config_has_ports(cfg) && cfg->steering != STEERING_SOFTWARE && !plan->has_pool_vlans &&
+			(cfg->dcb != 0 || cfg->steering == STEERING_VMDQ))
+		return "with --port or --config its pools' VLANs must change while it runs";
 	if (cfg->steering == STEERING_SOFTWARE && (cfg->dcb != 0 || cfg->vm2vm == VM2VM_HARDWARE))
 		return "--steering software was given";
 	return NULL;
@@ -144,9 +152,26 @@ choose_steering(const struct config *cfg, const struct uplink_plan *plan)
 {
 	if (plan->info.max_vmdq_pools == 0)
 		return &steering_software;
-	if (cfg->steering == STEERING_SOFTWARE || config_has_ports(cfg))
+	if (cfg->steering == STEERING_SOFTWARE || (config_has_ports(cfg) && !plan->has_pool_vlans))
 		return &steering_software_vmdq;
+	if (config_has_ports(cfg))
+		return cfg->dcb != 0 ? &steering_assigned_dcb : &steering_assigned;
 	return cfg->dcb != 0 ? &steering_dcb : &steering_vmdq;
+}
+
+static int
+size_rings(struct uplink *up)
+{
+	bool shares = up->steering->shares_queue || up->assigns_pools;
+	int ret;
+
+	up->nb_rxd = up->steering->shares_queue ? RXD_SHARED : RXD_POOL;
+	up->nb_rxd_common = shares ? RXD_SHARED : RXD_POOL;
+	up->nb_txd = up->tx_by_pool ? TXD_POOL : TXD;
+	ret = rte_eth_dev_adjust_nb_rx_tx_desc(up->port, &up->nb_rxd_common, &up->nb_txd);
+	if (ret < 0)
+		return ret;
+	return rte_eth_dev_adjust_nb_rx_tx_desc(up->port, &up->nb_rxd, &up->nb_txd);
 }
 
 int
@@ -190,9 +215,7 @@ uplink_open(struct uplink *up, struct uplink_plan *plan, const struct config *cf
 	for (i = 0; i < RTE_DIM(up->txq_lock); i++)
 		rte_spinlock_init(&up->txq_lock[i]);
 	up->nb_rxq = plan->nb_rxq;
-	up->nb_rxd = up->steering->shares_queue ? RXD_SHARED : RXD_POOL;
-	up->nb_txd = up->tx_by_pool ? TXD_POOL : TXD;
-	ret = rte_eth_dev_adjust_nb_rx_tx_desc(up->port, &up->nb_rxd, &up->nb_txd);
+	ret = size_rings(up);
 	if (ret < 0)
 		fprintf(stderr, "vhost-switch: -p selects port %u, which does not work: %s\n",
 			up->port, strerror(-ret));
@@ -205,8 +228,16 @@ uplink_open(struct uplink *up, struct uplink_plan *plan, const struct config *cf
 uint32_t
 uplink_mbufs(const struct uplink *up)
 {
-	return (uint32_t)up->nb_rxq * up->nb_rxd + (uint32_t)up->nb_txq * up->nb_txd +
-		up->extra_mbufs;
+	uint32_t common = up->common.count;
+
+	return (up->nb_rxq - common) * up->nb_rxd + common * up->nb_rxd_common +
+		(uint32_t)up->nb_txq * up->nb_txd + up->extra_mbufs;
+}
+
+static bool
+is_common(const struct uplink *up, uint16_t queue)
+{
+	return queue >= up->common.first && queue < up->common.first + up->common.count;
 }
 
 static int
@@ -222,8 +253,9 @@ setup_queues(struct uplink *up, struct uplink_plan *plan, struct rte_mempool *po
 	rxconf.rx_drop_en = 1; /* a full pool must not stop the others, 82599 datasheet 7.1.3.2 */
 	txconf.offloads = plan->conf.txmode.offloads;
 	for (q = 0; q < up->nb_rxq; q++) {
-		ret = rte_eth_rx_queue_setup(up->port, q, up->nb_rxd, (unsigned int)socket, &rxconf,
-			pool);
+		ret = rte_eth_rx_queue_setup(up->port, q,
+			is_common(up, q) ? up->nb_rxd_common : up->nb_rxd, (unsigned int)socket,
+			&rxconf, pool);
 		if (ret < 0)
 			return ret;
 	}
@@ -341,16 +373,12 @@ uplink_withdraw(struct uplink *up, uint16_t guest, const struct rte_ether_addr *
 		up->steering->withdraw(up, guest, mac);
 }
 
-void
-uplink_drain(struct uplink *up, uint16_t guest)
+static void
+drain(struct uplink *up, struct uplink_queues queues)
 {
-	struct uplink_queues queues;
 	struct rte_mbuf *frames[BURST_MAX];
 	uint16_t q, n, left;
 
-	if (!up->present)
-		return;
-	queues = uplink_guest_queues(up, guest);
 	for (q = queues.first; q < queues.first + queues.count; q++) {
 		/* A ring full at most: what comes in meanwhile is caught by the check of VLAN. */
 		for (left = up->nb_rxd; left >= BURST_MAX; left -= BURST_MAX) {
@@ -360,4 +388,18 @@ uplink_drain(struct uplink *up, uint16_t guest)
 				break;
 		}
 	}
+}
+
+void
+uplink_drain(struct uplink *up, uint16_t guest)
+{
+	if (up->present)
+		drain(up, uplink_guest_queues(up, guest));
+}
+
+void
+uplink_drain_pool(struct uplink *up, uint16_t pool)
+{
+	drain(up, (struct uplink_queues){ .count = up->pool_queues,
+		.first = (uint16_t)(up->first_queue + pool * up->pool_queues) });
 }

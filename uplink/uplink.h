@@ -6,22 +6,25 @@
  * @file
  * The NIC port, or none: the only face of this room.
  *
- * What comes from the NIC is steered to guests in one of three ways, chosen at start from what the
+ * What comes from the NIC is steered to guests in one of four ways, chosen at start from what the
  * port says of itself and from --dcb. With VMDQ (vmdq.c) the NIC keeps a pool of queues for each
  * guest and fills it by MAC and VLAN; with VMDQ and DCB (dcb.c) each pool has a queue for each
  * traffic class. Each worker polls the pools of its own guests. Without VMDQ (software.c) there is
- * one receive queue, polled by the first worker. In all cases the switch looks at MAC and VLAN of
- * every frame before it delivers it, so a NIC's mistakes end there, and in all cases it asks
- * uplink_guest_queues() and uplink_common_queues() what to poll: the rest of the program cannot
- * tell the difference.
+ * one receive queue, polled by the first worker. With named ports on a NIC that can change the
+ * filters of its pools while it runs (pools.c), guests get pools as they come, and the first worker
+ * polls the default pool, which has what is in no filter. In all cases the switch looks at MAC and
+ * VLAN of every frame before it delivers it, so a NIC's mistakes end there, and in all cases it
+ * asks uplink_guest_queues() and uplink_common_queues() what to poll: the rest of the program
+ * cannot tell the difference.
  *
- * A fourth way to steer is one more struct steering, and a line in uplink_open().
+ * A fifth way to steer is one more struct steering, and a line in uplink_open().
  *
  * Threads: opening, starting and closing by the main thread. uplink_admit(), uplink_withdraw() and
- * uplink_drain() under the guest table's mutex. uplink_watch_link() by the control loop.
- * uplink_receive() by the one worker that polls the queue. Transmit queues belong to workers, and
- * where the port has fewer than workers they are shared under a spinlock; or they belong to
- * guests (tx_by_pool), each of which has one worker.
+ * uplink_drain() under the guest table's mutex, and so is all of pools.h. uplink_watch_link() by
+ * the control loop. uplink_receive() by the one worker that polls the queue. Transmit queues belong
+ * to workers, and where the port has fewer than workers they are shared under a spinlock; or they
+ * belong to guests (tx_by_pool), each of which has one worker. With pools.c many guests may send by
+ * the default pool's, so there they are shared too.
  */
 
 #include <stdbool.h>
@@ -33,6 +36,7 @@
 #include "main.h"
 #include "uplink/buffers.h"
 #include "uplink/offloads.h"
+#include "uplink/pools.h"
 
 /** User priorities of a VLAN tag (IEEE 802.1Q-2018, 9.6: PCP). */
 #define PRIORITIES 8
@@ -43,6 +47,7 @@ struct uplink;
 struct uplink_plan {
 	struct rte_eth_dev_info info;
 	bool has_loopback; /**< the NIC can switch between its pools */
+	bool has_pool_vlans; /**< a pool's VLANs can be changed while the port runs */
 	bool has_dcb;	   /**< the NIC has traffic classes */
 	struct rte_eth_conf conf;
 	uint16_t nb_rxq;
@@ -79,14 +84,16 @@ struct steering {
 };
 
 extern const struct steering steering_vmdq, steering_dcb, steering_software, steering_software_vmdq;
+extern const struct steering steering_assigned, steering_assigned_dcb; /* pools.c */
 
-/** The uplink. Constant once it is open, but for the locks and the link. */
+/** The uplink. Constant once it is open, but for the locks, the link, and who has which pool. */
 struct uplink {
 	bool present; /**< false: -p 0x0, every other function does nothing then */
 	uint16_t port;
 	uint16_t nb_rxq;
 	uint16_t nb_txq;
 	uint16_t nb_rxd, nb_txd;
+	uint16_t nb_rxd_common; /**< of the common queues */
 	uint16_t guest_limit;
 	const struct steering *steering;
 	bool vlan_strip;	/**< tags are to be stripped on the way to a guest */
@@ -96,6 +103,13 @@ struct uplink {
 	uint16_t first_queue;	/**< VMDQ: queue of pool 0, after those of the PF */
 	uint16_t first_pool;	/**< VMDQ: pool of guest 0 */
 	struct uplink_queues common; /**< bring frames for any guest */
+	bool assigns_pools;	/**< pools are given to guests while the switch runs: pools.h */
+	bool pools_untagged;	/**< then: pools accept untagged frames for their addresses */
+	uint16_t nb_pools;	/**< then: how many pools there are, the default pool included */
+	uint16_t mac_filters;	/**< then: addresses that pools can have */
+	struct rte_ether_addr own_mac; /**< then: the port's, for which no pool has a filter */
+	uint8_t pool_of[ID_MAX]; /**< then: pool of a guest, 0: the default pool; atomic */
+	struct uplink_filters filters; /**< then: what the NIC has; under the mutex */
 	bool loopback;		/**< --vm2vm 2: the NIC switches between guests */
 	bool tx_by_pool;	/**< a guest's frames leave by a queue of its pool */
 	uint8_t tx_class[PRIORITIES]; /**< DCB: which of the pool's queues, by priority */
@@ -187,6 +201,9 @@ void uplink_withdraw(struct uplink *up, uint16_t guest, const struct rte_ether_a
  */
 void uplink_drain(struct uplink *up, uint16_t guest);
 
+/** uplink_drain() by the number of a pool. */
+void uplink_drain_pool(struct uplink *up, uint16_t pool);
+
 /**
  * Look at the link, and log a line when it has come or gone. The control loop, each second.
  *
@@ -207,6 +224,19 @@ uplink_link_fd(const struct uplink *up)
 }
 
 /**
+ * The pool of a guest. Any thread.
+ *
+ * @param up an uplink with pools
+ * @param guest device id
+ * @return number of its pool; where pools are assigned, 0 for a guest without
+ */
+static inline uint16_t
+uplink_pool(const struct uplink *up, uint16_t guest)
+{
+	return up->assigns_pools ? __atomic_load_n(&up->pool_of[guest], __ATOMIC_ACQUIRE) : guest;
+}
+
+/**
  * Which queues bring frames for a guest alone. Its worker polls them, from the last to the first:
  * with DCB that is from the highest class to the lowest.
  *
@@ -218,7 +248,7 @@ static inline struct uplink_queues
 uplink_guest_queues(const struct uplink *up, uint16_t guest)
 {
 	struct uplink_queues own = {
-		.first = (uint16_t)(up->first_queue + guest * up->pool_queues),
+		.first = (uint16_t)(up->first_queue + uplink_pool(up, guest) * up->pool_queues),
 		.count = up->pool_queues,
 	};
 
@@ -281,7 +311,8 @@ uplink_tx_queue(const struct uplink *up, unsigned int worker, uint16_t sender,
 {
 	if (!up->tx_by_pool)
 		return (uint16_t)(worker % up->nb_txq);
-	return (uint16_t)(up->first_queue + sender * up->pool_queues + up->tx_class[priority]);
+	return (uint16_t)(up->first_queue + uplink_pool(up, sender) * up->pool_queues +
+		up->tx_class[priority]);
 }
 
 /**

@@ -207,6 +207,55 @@ test_dcb_of_4_classes(void **state)
 	assert_int_equal(uplink_tx_queue(&up, 0, 2, 7), 11); /* never another pool's */
 }
 
+/* With named ports pool 0 is everybody's, and others have no filter until they have a guest. */
+static void
+test_assigned_pools(void **state)
+{
+	const struct rte_eth_vmdq_rx_conf *vmdq = &plan.conf.rx_adv_conf.vmdq_rx_conf;
+
+	(void)state;
+	make_82599();
+	assert_int_equal(steering_assigned.plan(&up, &cfg, &plan), 0);
+	assert_int_equal(plan.guest_limit, GUEST_MAX);
+	assert_int_equal(up.nb_pools, 64);
+	assert_int_equal(up.mac_filters, 127);
+	assert_int_equal(vmdq->enable_default_pool, 1);
+	assert_int_equal(vmdq->default_pool, 0);
+	assert_int_equal(vmdq->nb_pool_maps, 0);
+	assert_int_equal(vmdq->rx_mode, 0);
+	assert_true(plan.conf.rxmode.offloads & RTE_ETH_RX_OFFLOAD_VLAN_FILTER);
+	assert_int_equal(uplink_common_queues(&up).first, 0);
+	assert_int_equal(uplink_common_queues(&up).count, 2);
+	assert_int_equal(uplink_guest_queues(&up, 128).count, 0);
+	up.pool_of[128] = 63;
+	assert_int_equal(uplink_guest_queues(&up, 128).first, 126);
+	assert_int_equal(uplink_guest_queues(&up, 128).count, 2);
+	cfg.has_untagged = true;
+	assert_int_equal(steering_assigned.plan(&up, &cfg, &plan), 0);
+	assert_int_equal(vmdq->rx_mode, RTE_ETH_VMDQ_ACCEPT_UNTAG);
+}
+
+static void
+test_assigned_pools_with_classes(void **state)
+{
+	(void)state;
+	make_82599();
+	cfg.dcb = 8;
+	assert_int_equal(steering_assigned_dcb.plan(&up, &cfg, &plan), 0);
+	assert_int_equal(up.nb_pools, 16);
+	assert_int_equal(plan.nb_txq, 128);
+	assert_int_equal(plan.conf.rx_adv_conf.vmdq_dcb_conf.nb_pool_maps, 0);
+	assert_int_equal(plan.conf.rx_adv_conf.vmdq_dcb_conf.enable_default_pool, 1);
+	assert_int_equal(uplink_common_queues(&up).count, 8);
+	up.pool_of[639] = 15;
+	assert_int_equal(uplink_guest_queues(&up, 639).first, 120);
+	assert_int_equal(uplink_guest_queues(&up, 638).count, 0);
+	assert_int_equal(uplink_tx_queue(&up, 1, 639, 7), 127);
+	/* the default pool's, which are shared */
+	assert_int_equal(uplink_tx_queue(&up, 1, 638, 7), 7);
+	assert_true(up.txq_shared);
+}
+
 static void
 test_dcb_is_refused_where_the_numbers_do_not_fit(void **state)
 {
@@ -269,6 +318,8 @@ main(void)
 		cmocka_unit_test_setup(test_no_loopback_is_refused, reset),
 		cmocka_unit_test_setup(test_dcb_of_8_classes, reset),
 		cmocka_unit_test_setup(test_dcb_of_4_classes, reset),
+		cmocka_unit_test_setup(test_assigned_pools, reset),
+		cmocka_unit_test_setup(test_assigned_pools_with_classes, reset),
 		cmocka_unit_test_setup(test_dcb_is_refused_where_the_numbers_do_not_fit, reset),
 		cmocka_unit_test_setup(test_vmdq_without_queues_is_refused, reset),
 		cmocka_unit_test_setup(test_software, reset),
