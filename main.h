@@ -51,7 +51,7 @@ enum vm2vm_mode {
 
 /** How frames from the NIC are steered to guests (--steering). */
 enum steering_mode {
-	STEERING_AUTO,	   /**< by the NIC's VMDQ if it has that and can express all ports */
+	STEERING_AUTO,	   /**< by the NIC's VMDQ where it has that, port by port */
 	STEERING_VMDQ,
 	STEERING_SOFTWARE,
 };

@@ -21,6 +21,9 @@
 /* How often it looks at the links of ports and at what the log has to report, at least. */
 #define WATCH_MS 1000
 
+/* How often the NIC's filters follow the FDB. Until then the default pool has the frames. */
+#define FOLLOW_MS 100
+
 int
 control_open(struct control *control, unsigned int stats_period)
 {
@@ -34,15 +37,15 @@ control_open(struct control *control, unsigned int stats_period)
 }
 
 /* Once in WATCH_MS. */
-static void
-age_addresses(const struct control *c, uint64_t *last)
+static bool
+is_time(uint64_t *last)
 {
 	uint64_t now = rte_rdtsc();
 
 	if (now - *last < WATCH_MS * rte_get_tsc_hz() / MS_PER_S)
-		return;
+		return false;
 	*last = now;
-	reload_age_addresses(c->guests);
+	return true;
 }
 
 void *
@@ -57,15 +60,22 @@ control_run(void *arg)
 		[LINK] = { .fd = uplink_link_fd(c->uplink), .events = POLLIN },
 		[MIRROR] = { .fd = mirror_link_fd(c->mirror), .events = POLLIN },
 	};
-	uint64_t ticks, aged = 0;
+	int wait_ms = c->uplink->assigns_pools ? FOLLOW_MS : WATCH_MS;
+	uint64_t ticks, watched = 0;
+	bool watch;
+	int ready;
 
 	for (;;) {
-		if (poll(fds, RTE_DIM(fds), WATCH_MS) < 0 && errno != EINTR)
+		ready = poll(fds, RTE_DIM(fds), wait_ms);
+		if (ready < 0 && errno != EINTR)
 			break;
-		log_report(false);
-		capture_watch();
-		uplink_watch_link(c->uplink);
-		mirror_watch_link(c->mirror);
+		watch = is_time(&watched);
+		if (watch || ready != 0 || wait_ms == WATCH_MS) {
+			log_report(false);
+			capture_watch();
+			uplink_watch_link(c->uplink);
+			mirror_watch_link(c->mirror);
+		}
 		if (fds[WAKE].revents & POLLIN)
 			guests_update_uplink(c->guests);
 		if (fds[TIMER].revents & POLLIN &&
@@ -78,7 +88,9 @@ control_run(void *arg)
 			reload_again(c->cfg, c->guests);
 			process_notify("READY=1");
 		}
-		age_addresses(c, &aged);
+		if (watch)
+			reload_age_addresses(c->guests);
+		pools_follow(c->guests);
 	}
 	process_notify("STOPPING=1");
 	__atomic_store_n(c->stop, true, __ATOMIC_RELAXED);

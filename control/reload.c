@@ -22,6 +22,15 @@ open_port(struct guests *guests, const struct port_settings *settings)
 	return p->socket != NULL ? 0 : -EIO;
 }
 
+/* All ports are there: once for all of them. */
+static void
+assign_pools(struct guests *guests)
+{
+	pthread_mutex_lock(&guests->mutex);
+	pools_update(guests);
+	pthread_mutex_unlock(&guests->mutex);
+}
+
 int
 reload_first(struct guests *guests, struct ports_config *ports)
 {
@@ -30,6 +39,7 @@ reload_first(struct guests *guests, struct ports_config *ports)
 
 	for (i = 0; i < ports->n && ret == 0; i++)
 		ret = open_port(guests, &ports->port[i]);
+	assign_pools(guests);
 	return ret;
 }
 
@@ -80,6 +90,7 @@ use(struct guests *guests, struct ports_config *after, const struct ports_change
 		if (c->kind == PORT_ADDED || c->kind == PORT_REPLACED)
 			open_port(guests, c->after);
 	}
+	assign_pools(guests);
 	RTE_LOG(INFO, CONFIG, "config: %s\n", text);
 }
 

@@ -91,6 +91,7 @@ static bool
 describe_port(unsigned int id, struct dict *d)
 {
 	const struct port *p;
+	char steering[16];
 
 	if (id < GUEST_MAX)
 		return false;
@@ -100,6 +101,7 @@ describe_port(unsigned int id, struct dict *d)
 	answer_string(d, "name", p->name);
 	answer_string(d, "guest", p->guest != NULL ? stats_guest_state(p->guest) : "none");
 	answer_number(d, "refused", p->socket != NULL ? socket_refused(p->socket) : 0);
+	answer_string(d, "steering", pools_text(source->guests, p->id, steering, sizeof(steering)));
 	answer_number(d, "addresses", fdb_learned(source->guests->fdb, p->id));
 	describe_settings(p->rules->settings, d);
 	return true;

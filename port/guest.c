@@ -222,6 +222,7 @@ join_locked(struct guests *guests, struct device *d)
 	uplink_drain(guests->uplink, id); /* its VLAN's broadcasts came in all the time */
 	if (enter(guests, g) < 0)
 		return -ENOMEM;
+	pools_update(guests);
 	RTE_LOG(INFO, DATA, "(%u) guest connected by %s, worker %u%s\n", id, g->socket, g->worker,
 		d->mergeable ? ", mergeable" : "");
 	guests_wake(guests); /* its memory may have gone before it was a guest */
@@ -246,10 +247,12 @@ join_port(struct guests *guests, struct device *d)
 	g->vlan = p->rules->settings->vlan;
 	g->registered = true;
 	snprintf(g->label, sizeof(g->label), " port %s:", p->name);
+	uplink_drain(guests->uplink, p->id);
 	if (enter(guests, g) < 0)
 		return -ENOMEM;
 	p->guest = g;
 	ports_publish(guests, p->rules);
+	pools_update(guests);
 	RTE_LOG(INFO, DATA, "(%u)%s guest connected by %s, worker %u%s\n", g->id, g->label,
 		g->socket, g->worker, d->mergeable ? ", mergeable" : "");
 	guests_wake(guests); /* its memory may have gone before it was a guest */
@@ -379,6 +382,7 @@ leave_locked(struct guests *guests, struct guest *g)
 	fdb_reclaim(guests->fdb, position);
 	if (g->programmed)
 		guests_withdraw_address(guests, g);
+	pools_update(guests);
 	uplink_drain(guests->uplink, g->id);
 	guests_log_reports(g);
 	RTE_LOG(INFO, DATA, "(%u)%s guest left\n", g->id, g->label);

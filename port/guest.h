@@ -39,6 +39,7 @@
 #include "main.h"
 #include "port/fdb.h"
 #include "port/limit.h"
+#include "port/pools.h"
 #include "port/port.h"
 #include "stats/counters.h"
 #include "uplink/uplink.h"
@@ -105,6 +106,7 @@ struct guests {
 	struct guest_set *of_worker[RTE_MAX_LCORE]; /**< atomic; the guests that a worker polls */
 
 	struct ports ports;
+	struct pools pools; /**< under the mutex, but for what is marked */
 	struct fdb *fdb;
 	struct uplink *uplink;
 	struct rte_rcu_qsbr *rcu;

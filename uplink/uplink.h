@@ -108,8 +108,6 @@ struct uplink {
 	uint16_t nb_pools;	/**< then: how many pools there are, the default pool included */
 	uint16_t mac_filters;	/**< then: addresses that pools can have */
 	struct rte_ether_addr own_mac; /**< then: the port's, for which no pool has a filter */
-	uint8_t pool_of[ID_MAX]; /**< then: pool of a guest, 0: the default pool; atomic */
-	struct uplink_filters filters; /**< then: what the NIC has; under the mutex */
 	bool loopback;		/**< --vm2vm 2: the NIC switches between guests */
 	bool tx_by_pool;	/**< a guest's frames leave by a queue of its pool */
 	uint8_t tx_class[PRIORITIES]; /**< DCB: which of the pool's queues, by priority */
@@ -120,6 +118,8 @@ struct uplink {
 	uint32_t extra_mbufs; /**< that its driver has beyond its descriptors */
 	struct port_link link;
 	struct port_offloads offloads;
+	uint8_t pool_of[ID_MAX]; /**< if assigned: pool of a guest, 0: the default pool; atomic */
+	struct uplink_filters filters; /**< if assigned: what the NIC has; under the mutex */
 };
 
 /**
