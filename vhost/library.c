@@ -216,12 +216,14 @@ static const struct rte_vhost_device_ops device_ops = {
 /*
  * What librte_vhost can do, less what was not asked for. UDP fragmentation is never offered: the
  * switch cannot finish it for a destination that does not know it, and a guest that is not offered
- * it does it itself.
+ * it does it itself. VIRTIO_NET_F_GSO, which legacy drivers take for all kinds of segmentation at
+ * once (VIRTIO 1.1, 5.1.3.2), that of UDP too, is not offered either.
  */
 uint64_t
 library_not_offered(bool mergeable, bool tso, bool csum)
 {
-	uint64_t off = RTE_BIT64(VIRTIO_NET_F_HOST_UFO) | RTE_BIT64(VIRTIO_NET_F_GUEST_UFO);
+	uint64_t off = RTE_BIT64(VIRTIO_NET_F_HOST_UFO) | RTE_BIT64(VIRTIO_NET_F_GUEST_UFO) |
+		RTE_BIT64(VIRTIO_NET_F_GSO);
 
 	if (!mergeable)
 		off |= RTE_BIT64(VIRTIO_NET_F_MRG_RXBUF);
