@@ -42,39 +42,21 @@ field_offset(bool udp)
 
 /*
  * Finish a partial checksum by virtio's own rule (VIRTIO 1.1, 5.1.6.2): the field holds the sum of
- * the pseudo-header, and the sum from the TCP or UDP header to the end of the frame is missing.
- * Where more than the fixed header of IP is in front, only the sender knows the pseudo-header: with
- * a routing header or a source route it has another destination (RFC 8200, 8.1).
+ * the pseudo-header, and the sum from start to the end of the frame is missing. A sum of zero is
+ * written as its equivalent, whatever the protocol: it may be UDP in a tunnel, to which zero means
+ * "none" and which IPv6 drops then (RFC 8200, 8.1); to any other both are the same.
  */
 static int
-finish_by_field(struct rte_mbuf *m, uint32_t l4_off, bool udp)
+finish_by_rule(struct rte_mbuf *m, uint32_t start, uint32_t field)
 {
-	uint32_t field = l4_off + field_offset(udp);
 	uint8_t bytes[sizeof(uint16_t)];
 	uint16_t sum;
 
 	if (field + sizeof(sum) > rte_pktmbuf_pkt_len(m))
 		return -EINVAL;
-	sum = complement(checksum_fold(checksum_sum(m, l4_off, UINT32_MAX)), udp);
+	sum = complement(checksum_fold(checksum_sum(m, start, UINT32_MAX)), true);
 	memcpy(bytes, &sum, sizeof(sum));
 	*byte_at(m, field) = bytes[0]; /* the two may be in two mbufs */
-	*byte_at(m, field + 1) = bytes[1];
-	return 0;
-}
-
-/* The same for a protocol that only the header of virtio-net tells of. */
-static int
-finish_by_header(struct rte_mbuf *m, const struct virtio_net_hdr *header)
-{
-	uint32_t field = (uint32_t)header->csum_start + header->csum_offset;
-	uint8_t bytes[sizeof(uint16_t)];
-	uint16_t sum;
-
-	if (field + sizeof(sum) > rte_pktmbuf_pkt_len(m))
-		return -EINVAL;
-	sum = (uint16_t)~checksum_fold(checksum_sum(m, header->csum_start, UINT32_MAX));
-	memcpy(bytes, &sum, sizeof(sum));
-	*byte_at(m, field) = bytes[0];
 	*byte_at(m, field + 1) = bytes[1];
 	return 0;
 }
@@ -121,10 +103,14 @@ offload_accept(struct rte_mbuf *m)
 	if (flags == 0)
 		return -EINVAL;
 	l4_off = (uint32_t)lens.l2_len + lens.l3_len;
-	/* What a NIC and a guest are told of a frame has no word for IPv6's extension headers. */
+	/*
+	 * What a NIC and a guest are told of a frame has no word for IPv6's extension headers. Where
+	 * more than the fixed header of IP is in front, only the sender knows the pseudo-header:
+	 * with a routing header or a source route it has another destination (RFC 8200, 8.1).
+	 */
 	if (!(from & RTE_MBUF_F_RX_LRO) && !is_plain(ptype, &lens))
-		return finish_by_field(m, l4_off,
-			(flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_UDP_CKSUM);
+		return finish_by_rule(m, l4_off, l4_off + field_offset(
+			(flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_UDP_CKSUM));
 	/* The headers are edited in place further on. */
 	if (l4_off + lens.l4_len > rte_pktmbuf_data_len(m))
 		return -EINVAL;
@@ -216,7 +202,8 @@ offload_read_header(struct rte_mbuf *m, const struct virtio_net_hdr *header)
 	l4 = rte_net_get_ptype(m, &lens, RTE_PTYPE_ALL_MASK) & RTE_PTYPE_L4_MASK;
 	if ((l4 != RTE_PTYPE_L4_TCP && l4 != RTE_PTYPE_L4_UDP) ||
 			header->csum_start > (uint32_t)lens.l2_len + lens.l3_len)
-		return finish_by_header(m, header);
+		return finish_by_rule(m, header->csum_start,
+			(uint32_t)header->csum_start + header->csum_offset);
 	m->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_NONE;
 	return offload_accept(m);
 }

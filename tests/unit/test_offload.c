@@ -375,6 +375,30 @@ test_zero(void **state)
 	assert_int_equal(get16(want.at + l4 + UDP_FIELD), 0xffff);
 }
 
+/* The same in a tunnel, where only the header tells what is to be summed up. */
+static void
+test_zero_in_a_tunnel(void **state)
+{
+	/* VXLAN's header and an Ethernet header after UDP's, then IPv6 and UDP */
+	const uint32_t start = 14 + 20 + 8 + 8 + 14 + 40;
+	const struct virtio_net_hdr h = { 1, 0, 0, 0, (uint16_t)start, UDP_FIELD };
+	struct rte_mbuf *m;
+
+	(void)state;
+	put_ethernet(&want, 0, 0x0800);
+	put_ipv4(&want, UDP, start + 8 + 20 - 34, NULL, 0);
+	put_l4(&want, UDP, 0, 0, start + 20 - 34);
+	set16(want.at + want.n - 2, 0);
+	set16(want.at + want.n - 2, ~sum(want.at + start, want.n - start, 0) & 0xffff);
+	m = chain_of(pool, &want);
+	assert_int_equal(offload_read_header(m, &h), 0);
+	assert_int_equal(m->ol_flags & OFFLOAD_FLAGS, 0);
+	set16(want.at + start + UDP_FIELD, 0xffff);
+	flatten(m, &got);
+	assert_memory_equal(got.at, want.at, want.n);
+	rte_pktmbuf_free(m);
+}
+
 static void
 expect_refused(uint64_t flags, uint16_t mss)
 {
@@ -795,6 +819,7 @@ main(void)
 		T(test_field_across_mbufs),
 		T(test_after_ipv4_options),
 		T(test_zero),
+		T(test_zero_in_a_tunnel),
 		T(test_what_cannot_be_finished),
 		T(test_segments),
 		T(test_segments_after_extension_headers),
