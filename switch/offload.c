@@ -20,6 +20,9 @@ byte_at(struct rte_mbuf *m, uint32_t off)
 	return rte_pktmbuf_mtod_offset(m, uint8_t *, off);
 }
 
+/* Tags in front of IP, at most. */
+#define TAGS_MAX 2
+
 /* Most bytes of an IP header with what follows it up to TCP: mbuf->l3_len has nine bits. */
 #define L3_MAX 511
 
@@ -61,6 +64,31 @@ finish_by_rule(struct rte_mbuf *m, uint32_t start, uint32_t field)
 	return 0;
 }
 
+/*
+ * Find the headers of a frame. rte_net_get_ptype() takes two tags for granted if the first is one
+ * of 802.1ad, and knows no more than one else: it is shown what is after tags of either kind, which
+ * looks like an Ethernet header where it looks for one.
+ */
+static uint32_t
+find_headers(const struct rte_mbuf *m, struct rte_net_hdr_lens *lens)
+{
+	struct rte_mbuf untagged = *m;
+	uint32_t ptype, tags;
+
+	for (tags = 0; tags < TAGS_MAX; tags++) {
+		rte_be16_t type = rte_pktmbuf_mtod(&untagged, struct rte_ether_hdr *)->ether_type;
+
+		if (type != RTE_BE16(RTE_ETHER_TYPE_VLAN) && type != RTE_BE16(RTE_ETHER_TYPE_QINQ))
+			break;
+		if (untagged.data_len < RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN)
+			break;
+		rte_pktmbuf_adj(&untagged, RTE_VLAN_HLEN);
+	}
+	ptype = rte_net_get_ptype(&untagged, lens, RTE_PTYPE_ALL_MASK);
+	lens->l2_len = (uint8_t)(lens->l2_len + tags * RTE_VLAN_HLEN);
+	return ptype;
+}
+
 /* Whether nothing stands between the fixed header of IP and that of TCP or UDP. */
 static bool
 is_plain(uint32_t ptype, const struct rte_net_hdr_lens *lens)
@@ -98,15 +126,16 @@ offload_accept(struct rte_mbuf *m)
 	m->ol_flags &= ~(OFFLOAD_RX_FLAGS | RTE_MBUF_F_RX_IP_CKSUM_MASK);
 	if (from == 0)
 		return 0;
-	ptype = rte_net_get_ptype(m, &lens, RTE_PTYPE_ALL_MASK);
+	ptype = find_headers(m, &lens);
 	flags = checksum_flags(ptype, &lens);
 	if (flags == 0)
 		return -EINVAL;
 	l4_off = (uint32_t)lens.l2_len + lens.l3_len;
 	/*
-	 * What a NIC and a guest are told of a frame has no word for IPv6's extension headers. Where
-	 * more than the fixed header of IP is in front, only the sender knows the pseudo-header:
-	 * with a routing header or a source route it has another destination (RFC 8200, 8.1).
+	 * What a NIC and a guest are told of a frame has no word for extension headers of IPv6.
+	 * Where more than the fixed header of IP is in front, only the sender knows the pseudo-
+	 * header: with a routing header or a source route it has another destination (RFC 8200,
+	 * 8.1).
 	 */
 	if (!(from & RTE_MBUF_F_RX_LRO) && !is_plain(ptype, &lens))
 		return finish_by_rule(m, l4_off, l4_off + field_offset(
@@ -137,7 +166,7 @@ is_segmentable(const struct virtio_net_hdr *asked, bool v6, const uint8_t *front
 	struct rte_mbuf m = { .buf_addr = (void *)(uintptr_t)front, .nb_segs = 1, .pkt_len = have,
 		.data_len = (uint16_t)have };
 	struct rte_net_hdr_lens lens = { 0 };
-	uint32_t ptype = rte_net_get_ptype(&m, &lens, RTE_PTYPE_ALL_MASK);
+	uint32_t ptype = find_headers(&m, &lens);
 	uint32_t l4_off = (uint32_t)lens.l2_len + lens.l3_len;
 
 	return (v6 ? RTE_ETH_IS_IPV6_HDR(ptype) : RTE_ETH_IS_IPV4_HDR(ptype)) &&
@@ -199,7 +228,7 @@ offload_read_header(struct rte_mbuf *m, const struct virtio_net_hdr *header)
 	}
 	if (!(header->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
 		return 0;
-	l4 = rte_net_get_ptype(m, &lens, RTE_PTYPE_ALL_MASK) & RTE_PTYPE_L4_MASK;
+	l4 = find_headers(m, &lens) & RTE_PTYPE_L4_MASK;
 	if ((l4 != RTE_PTYPE_L4_TCP && l4 != RTE_PTYPE_L4_UDP) ||
 			header->csum_start > (uint32_t)lens.l2_len + lens.l3_len)
 		return finish_by_rule(m, header->csum_start,

@@ -692,6 +692,33 @@ test_checked_headers(void **state)
 	expect_header(h, all, OFFLOAD_INVALID);
 }
 
+/* Tags of 802.1Q and of 802.1ad, one or two, in any order. */
+static void
+test_tags_of_either_kind(void **state)
+{
+	static const unsigned int types[] = { 0x8100, 0x88a8 };
+	const uint8_t all = OFFLOAD_CSUM | OFFLOAD_TSO4 | OFFLOAD_TSO6;
+	struct virtio_net_hdr h = { 1, VIRTIO_NET_HDR_GSO_TCPV4, 0, 1000, 0, 16 };
+	unsigned int tags, i, j;
+	struct rte_mbuf *m;
+
+	(void)state;
+	for (tags = 1; tags <= 2; tags++) {
+		for (i = 0; i < 2 * tags; i++) {
+			j = put_ip(&ip4, tags, 20 + 12 + 3000);
+			put_l4(&want, TCP, 12, 0x10, 3000);
+			set16(want.at + 12, types[i % 2]);
+			set16(want.at + 8 + 4 * tags, types[tags == 1 ? i : i / 2]);
+			h.csum_start = (uint16_t)(14 + 4 * tags + j);
+			expect_header(h, all, OFFLOAD_CSUM | OFFLOAD_TSO4);
+			m = chain_of(pool, &want);
+			assert_int_equal(offload_read_header(m, &h), 0);
+			assert_int_equal(m->l2_len, 14 + 4 * tags);
+			rte_pktmbuf_free(m);
+		}
+	}
+}
+
 /* The payload's pieces have nothing to do with the segments. */
 static void
 test_segments_of_scattered_frames(void **state)
@@ -824,6 +851,7 @@ main(void)
 		T(test_segments),
 		T(test_segments_after_extension_headers),
 		T(test_checked_headers),
+		T(test_tags_of_either_kind),
 		T(test_segments_of_scattered_frames),
 		T(test_nothing_taken),
 		T(test_segments_keep_the_tag_for_the_nic),
