@@ -509,10 +509,10 @@ deliver(struct worker *w, struct guest *to, struct burst *b, const struct run *r
 		if (unlikely(spread_has_several(d)))
 			return deliver_by_flow(w, to, b, run, status);
 		whole.vring = spread_find_vring(d, b, run->first);
-		*status = VRING_PAUSED; /* for a moment, as messages change it, or for longer */
-		if (unlikely(whole.vring == RINGS_MAX))
-			return 0;
 	}
+	*status = VRING_PAUSED; /* for a moment, as messages change it, or for longer */
+	if (unlikely(!spread_is_running(d, whole.vring)))
+		return 0;
 	return deliver_to_vring(w, to, b, &whole, status);
 }
 

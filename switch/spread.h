@@ -50,4 +50,18 @@ uint16_t spread_find_vring(const struct device *d, struct burst *b, uint16_t i);
 /** Whether a guest has several receive virtqueues, for its flows to be spread over. */
 bool spread_has_several(const struct device *d);
 
+/**
+ * Whether a receive virtqueue runs. One that was chosen for a frame may have been disabled since,
+ * if the device was paused at the time.
+ *
+ * @param d the guest's device, not paused
+ * @param vring its index, or RINGS_MAX
+ */
+static inline bool
+spread_is_running(const struct device *d, uint16_t vring)
+{
+	return vring < RINGS_MAX && (__atomic_load_n(&d->rx[vring / 128], __ATOMIC_RELAXED) >>
+		(vring / 2 % 64) & 1);
+}
+
 #endif /* SWITCH_SPREAD_H */

@@ -363,6 +363,29 @@ test_merged_buffers_count_when_all_are_free(void **state)
 	expect_lengths(60, 2);
 }
 
+/* As when a message ends between the two, which the worker does not wait for. */
+static void
+test_a_virtqueue_may_be_disabled_after_it_was_chosen(void **state)
+{
+	const struct run run = { .end = 1, .sender = FROM_GONE, .vring = VRING_RX(1) };
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+	enum vring_status status;
+	struct burst b;
+
+	(void)state;
+	rte_pktmbuf_append(m, 60);
+	offer(1, 1500);
+	device[1].vq[VRING_RX(1)] = device[1].vq[0];
+	burst_of_mbufs(&b, &m, 1);
+	assert_int_equal(deliver(w, &guest[1], &b, &run, &status), 0);
+	assert_int_equal(status, VRING_PAUSED);
+	device[1].rx[0] = 2;
+	assert_int_equal(deliver(w, &guest[1], &b, &run, &status), 1);
+	deliver_finish(&b, 0);
+	expect_lengths(60, 1);
+	rte_pktmbuf_free(m);
+}
+
 static void
 test_flooded_frames_are_not_counted_for_the_sender(void **state)
 {
@@ -395,6 +418,7 @@ main(void)
 		T(test_too_long_does_not_block_those_after_it),
 		T(test_a_full_ring_is_not_taken_for_short_buffers),
 		T(test_merged_buffers_count_when_all_are_free),
+		T(test_a_virtqueue_may_be_disabled_after_it_was_chosen),
 		T(test_flooded_frames_are_not_counted_for_the_sender),
 	};
 
