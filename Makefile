@@ -183,8 +183,9 @@ check:
 
 soak: all asan system
 	$(FUZZ) 10000000
-	OFFLOAD_FRAMES=200 FLOW_MIB=1024 $(PYTHON) -m pytest -p no:cacheprovider -v -s \
-		tests/system/test_offloads.py tests/vm/test_flows.py
+	OFFLOAD_FRAMES=200 FLOW_MIB=1024 FLOOD_FRAMES=100000000 FLOOD_SECONDS=60 \
+	EVIL_FRAMES=10000000 SLICES=200 $(PYTHON) -m pytest -p no:cacheprovider -v -s \
+		tests/system/test_offloads.py tests/system/test_flood.py tests/vm/test_flows.py
 
 debian13:
 	@tests/debian13 $(BUILD)/debian13
