@@ -41,13 +41,25 @@ def exchange(a, b, n=20):
         assert y.recv(n) == sent
 
 
-def ask(guest, mac, address, timeout=10):
+def arp(kind, source, address, target, target_address):
+    return struct.pack(">HHBBH", 1, 0x800, 6, 4, kind) + source + address + target + target_address
+
+
+def ask(guest, mac, address, timeout=10, meanwhile=lambda: None):
     """Send one ARP request, as the first of a stack that knows nothing; returns its time."""
     guest.poll()
     begin = time.monotonic()
-    arp = struct.pack(">HHBBH", 1, 0x800, 6, 4, 1) + guest.mac + bytes([192, 168, 77, 2])
-    guest.send([guest.frame("ff:ff:ff:ff:ff:ff", arp + bytes(6) + address, ethertype=0x806)])
+    guest.send([guest.frame("ff:ff:ff:ff:ff:ff", arp(1, guest.mac, bytes([192, 168, 77, 2]),
+                                                     bytes(6), address), ethertype=0x806)])
     want = bytes.fromhex(mac.replace(":", ""))
-    wait_for(lambda: any(f[6:14] == want + b"\x08\x06" and f[28:32] == address
-                         for f in guest.poll()), timeout, "an answer")
+    wait_for(lambda: meanwhile() or any(f[6:14] == want + b"\x08\x06" and f[28:32] == address
+                                        for f in guest.poll()), timeout, "an answer")
     return time.monotonic() - begin
+
+
+def answer(guest, address):
+    """As a stack does that has nothing to say but what it is asked."""
+    for frame in guest.poll():
+        if frame[12:14] == b"\x08\x06" and frame[20:22] == b"\0\1" and frame[38:42] == address:
+            guest.send([guest.frame(frame[6:12], arp(2, guest.mac, address, frame[6:12],
+                                                     frame[28:32]), ethertype=0x806)])

@@ -146,7 +146,7 @@ class Guest:
                  packed_at=None):
         self.mac = bytes.fromhex(mac.replace(":", ""))
         self.pairs, self.size = pairs, size
-        self.sock = sock or self._connect(path, timeout)
+        self.sock = sock or self.connect(path, timeout)
         self.sock.settimeout(timeout)
         fd = os.memfd_create("guest", os.MFD_CLOEXEC | (os.MFD_HUGETLB if huge else 0))
         ring_of = Ring if packed_at is None else PackedRing
@@ -164,6 +164,7 @@ class Guest:
                 ring.start_at(packed_at)
         self.fds = []
         self.received = []
+        self.wanted = features
         self._negotiate(features)
         for i, ring in enumerate(self.rings):
             if i % 2 == 0:
@@ -175,7 +176,7 @@ class Guest:
             self.start()
 
     @staticmethod
-    def _connect(path, timeout):
+    def connect(path, timeout=10):
         end = time.monotonic() + timeout
         while True:
             sock = socket.socket(socket.AF_UNIX)
@@ -242,6 +243,16 @@ class Guest:
             self.u64(SET_VRING_KICK, i, [kick])
         for i in some:
             self.state(SET_VRING_ENABLE, i, 1)
+
+    def reconnect(self, sock):
+        """To a switch that has been started again: its rings go on where they are."""
+        self.sock.close()
+        for fd in self.fds:
+            os.close(fd)
+        sock.settimeout(10)
+        self.sock, self.fds = sock, []
+        self._negotiate(self.wanted)
+        self.start()
 
     def stop(self):
         for i in range(len(self.rings)):
@@ -329,3 +340,23 @@ class Guest:
         for ring in self.rings:
             ring.words.release()
         self.mem.close()
+
+
+class Listener:
+    """A guest's end of a socket that the switch connects to, as QEMU's with server=on."""
+
+    def __init__(self, path):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.bind(path)
+        self.sock.listen()
+        self.sock.settimeout(30)
+
+    def accept(self):
+        return self.sock.accept()[0]
+
+    def guest(self, mac, **kw):
+        return Guest(None, mac, sock=self.accept(), **kw)
+
+    def close(self):
+        os.unlink(self.sock.getsockname())
+        self.sock.close()

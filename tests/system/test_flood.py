@@ -75,7 +75,7 @@ def test_two_domains_at_full_speed_while_a_port_changes(tmp_path):
                 flood.domains(4, sees, sends)
                 before = arrived()
                 wait_for(lambda: arrived() > before, 300, "frames after a reload")
-                wait_for(lambda: turn < len(TURNS) or time.monotonic() >= last + 1, 2, "a second")
+                wait_for(lambda: turn < len(TURNS) or time.monotonic() >= last + 1, 600)
                 last = time.monotonic()
                 flood.all_right()
                 if turn >= len(TURNS) and arrived() >= FLOOD_FRAMES and (

@@ -15,7 +15,7 @@ import pytest
 from harness import Switch, Wire, cpus, wait_for
 from named import Ports, reload
 from traffic import ask, consistent
-from vhostuser import Guest
+from vhostuser import Listener
 from vm import Qmp, Vm
 from vmshell import ShellVm, begin_pings, reached
 
@@ -130,19 +130,6 @@ def test_stopped_and_continued_at_a_port(tmp_path):
             machine.kill()
 
 
-class Server:
-    """A guest's end of a socket that the switch connects to, as QEMU's with server=on."""
-
-    def __init__(self, path):
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(path)
-        self.listener.listen()
-        self.listener.settimeout(30)
-
-    def guest(self, mac):
-        return Guest(None, mac, sock=self.listener.accept()[0])
-
-
 @pytest.mark.parametrize("mode", ["server", "client"])
 def test_killed_and_started_again_with_the_same_file(mode, tmp_path):
     """Every MAC keeps its VLAN, whoever connects first; a quiet VM answers the first request."""
@@ -158,7 +145,7 @@ def test_killed_and_started_again_with_the_same_file(mode, tmp_path):
         try:
             wait_for(lambda: machine.has("here"), 90, "the VM")
             if mode == "client":
-                servers = {i: Server(ports.sock(f"p{i}")) for i in range(1, n)}
+                servers = {i: Listener(ports.sock(f"p{i}")) for i in range(1, n)}
             wire.open()
             for turn in range(RESTARTS + 1):
                 guests = {}
@@ -189,7 +176,7 @@ def test_killed_and_started_again_with_the_same_file(mode, tmp_path):
         finally:
             machine.kill()
             for server in servers.values():
-                server.listener.close()
+                server.close()
             s.stop()
 
 

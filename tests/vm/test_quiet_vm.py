@@ -1,28 +1,33 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A VM that only ever answers: it can be reached whatever happens to it and to the switch."""
+"""A VM that only ever answers: it can be reached whatever happens to it and to the switch.
 
+QUIET=all kills the switch beside VMs of all kinds, at named ports too: system/test_quiet.py has the
+same with guests that are no VMs.
+"""
+
+import itertools
 import os
-import socket
 import time
 
 import pytest
 
 from harness import Switch, cpus, wait_for
+from named import Ports
 from traffic import ask
-from vhostuser import Guest
+from vhostuser import Guest, Listener
 from vm import Qmp, Vm
 
 MAC, ADDRESS = "52:54:00:00:00:01", bytes([192, 168, 77, 1])
 SCRIPT = "ip addr add 192.168.77.1/24 dev eth0; echo here; sleep 600"
 
 
-def start_vm(switch, *extra, chardev="", device=""):
-    """Without IPv6 it sends nothing of its own accord."""
-    machine = Vm("quiet", SCRIPT, switch.sock, MAC, cpus=str(cpus()[1]), memory=128, extra=extra,
-                 chardev=chardev, device=device, append="ipv6.disable=1")
+def start_vm(switch, *extra, sock=None, number=0, **kw):
+    """Without IPv6 it sends nothing of its own accord. number: its device id."""
+    machine = Vm("quiet", SCRIPT, sock or switch.sock, MAC, cpus=str(cpus()[1]), memory=128,
+                 extra=extra, append="ipv6.disable=1", **kw)
     try:
         wait_for(lambda: machine.has("here"), 60, "the VM")
-        switch.wait_path(len(switch.guests()) - 1, "running")
+        switch.wait_path(number, "running")
     except BaseException:
         print(machine.log())
         machine.kill()
@@ -60,47 +65,53 @@ def test_stopped_and_continued(tmp_path, device):
         s.wait_guests(0)
 
 
-def neighbour(switch, client):
-    """Another guest; with client it serves its socket, as QEMU does."""
-    mac = "02:00:00:00:00:0b"
-    if not client:
-        return Guest(switch.sock, mac)
-    path = os.path.join(switch.dir, "other")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen()
-        listener.settimeout(20)
-        connection = listener.accept()[0]
-    os.unlink(path)
-    return Guest(None, mac, sock=connection)
+# client, packed, queue pairs, named port
+KINDS = list(itertools.product((False, True), (False, True), (1, 4), (False, True)))
 
 
-@pytest.mark.parametrize("client", [False, True], ids=["server", "client"])
-def test_the_switch_is_killed_and_started_again(client):
+@pytest.mark.parametrize("client,packed,pairs,named", [
+    pytest.param(*kind, id="-".join(word for word, is_so in zip(
+        ("client", "packed", "mq", "port"), (*kind[:2], kind[2] > 1, kind[3])) if is_so) or "server")
+    for kind in KINDS if os.environ.get("QUIET") == "all" or kind[1:] == (False, 1, False)])
+def test_the_switch_is_killed_and_started_again(client, packed, pairs, named, tmp_path):
     """The first ARP request after that is answered, by a VM that has not sent since."""
-    s = Switch(*(["--client", "--socket-file", "other"] if client else []),
-               "--socket-file", "vhost-net")
-    machine = start_vm(s, chardev=",server=on,wait=off" if client else ",reconnect=1")
+    ports = Ports(tmp_path, **{n: f"vlan=10 mode={('server', 'client')[client]}"
+                               for n in ("a", "b")})
+    paths = [ports.sock("a"), ports.sock("b" if client or named else "a")]
+    s = Switch(*(ports.args() if named else ["--client"] * client + [
+        a for path in dict.fromkeys(paths) for a in ("--socket-file", path)]))
+    vm_id = 128 * named
+    listener = Listener(paths[1]) if client else None
+    machine = start_vm(s, sock=paths[0], number=vm_id, smp=pairs,
+                       chardev=",server=on,wait=off" if client else ",reconnect=1",
+                       netdev=f",queues={pairs}" if pairs > 1 else "",
+                       device=",packed=on" * packed + ",mq=on" * (pairs > 1))
+
+    def neighbour():
+        mac = "02:00:00:00:00:0b"
+        return listener.guest(mac) if client else Guest(paths[1], mac)
     try:
-        for _ in range(2):
-            b = neighbour(s, client)
+        for turn in range(3):
+            b = neighbour()
             s.wait_guests(2)
-            ask(b, MAC, ADDRESS)
-            s.wait_registered(MAC)
-            s.proc.kill()
-            s.proc.wait()
-            s.lines.clear()
-            b.close()
-            s.start()
-            s.wait_guests(1)
-            s.wait_path(0, "running")
-        b = neighbour(s, client)
-        s.wait_guests(2)
-        assert {g["state"] for g in s.guests().values()} == {"ready"}
-        assert ask(b, MAC, ADDRESS) < 2
+            assert {g["state"] for g in s.guests().values()} == {"ready"}
+            assert ask(b, MAC, ADDRESS) < 2
+            st = s.guests()[str(vm_id)]
+            assert (st["state"], st["mac"]) == ("registered", MAC), st
+            if turn < 2:
+                s.proc.kill()
+                s.proc.wait()
+                s.lines.clear()
+                b.close()
+                s.start()
+                s.wait_guests(1)
+                s.wait_path(vm_id, "running")
         b.close()
+    except BaseException:
+        print(machine.log(), s.log())
+        raise
     finally:
         machine.kill()
-        if client:
-            os.unlink(s.sock)
+        if listener:
+            listener.close()
         s.stop()
