@@ -28,12 +28,13 @@ def cpus():
 
 
 def wait_for(condition, timeout=20, what="the condition"):
-    end = time.monotonic() + timeout
+    end, pause = time.monotonic() + timeout, 0.001
     while time.monotonic() < end:
         value = condition()
         if value:
             return value
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(2 * pause, 0.02)
     raise TimeoutError(f"no sign of {what} in {timeout} s")
 
 
