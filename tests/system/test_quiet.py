@@ -59,7 +59,8 @@ def test_the_first_request_is_answered_after_a_kill(place, tmp_path):
     else:
         b = Quiet(str(tmp_path / ("b" if modes[0] else "all")), 99, modes[0])
         args = ["--client"] * modes[0] + [
-            a for path in dict.fromkeys(q.path for q in (*guests, b)) for a in ("--socket-file", path)]
+            a for path in dict.fromkeys(q.path for q in (*guests, b))
+            for a in ("--socket-file", path)]
     s = Switch(*args, memory=1024)
     try:
         for turn in range(3):

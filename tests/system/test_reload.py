@@ -102,8 +102,9 @@ def test_reloads_leave_nothing_behind(tmp_path):
     after a quarter of the turns, and each mbuf is back at the end. Of what is freed, only 8 MiB are
     kept from use."""
     ports = Ports(tmp_path, stays="vlan=10", comes="vlan=10 mac=02:00:00:00:00:01")
+    kept = {"ASAN_OPTIONS": "quarantine_size_mb=8:thread_local_quarantine_size_kb=64"}
     with Switch(*ports.write(), app=os.path.join(ROOT, "build/asan/vhost-switch"), memory=1024,
-                env={"ASAN_OPTIONS": "quarantine_size_mb=8:thread_local_quarantine_size_kb=64"}) as s:
+                env=kept) as s:
         stays = ports.guest("stays")
         s.wait_log("port stays: guest connected")
         begin, seen = time.monotonic(), []
