@@ -3,7 +3,7 @@
 # make          build build/app/vhost-switch; VHOST_CUSE=y: with /dev/NAME for guests, by libfuse 3
 # make demo     install what it needs, build, show it at work, clean up
 # make check    install what the tests need, run every test
-# make soak     long forms of some tests, an hour: fuzzing, frames of all kinds, 1 GiB between VMs
+# make soak     long forms of some tests, two hours: frames and reloads in great numbers, more VMs
 # make bench    measure against its peers; BENCH='--rounds 10' passes arguments on
 # make doc      build the guide
 # make check-guide look at every page of it in Chromium; GUIDE='--shots DIR' keeps pictures
@@ -181,11 +181,13 @@ check:
 	@$(MAKE) --no-print-directory VHOST_CUSE=y BUILD=$(BUILD)/cuse all
 	@$(PYTHON) tests/run.py
 
-soak: all asan system
+soak: all asan system nic82599
 	$(FUZZ) 10000000
 	OFFLOAD_FRAMES=200 FLOW_MIB=1024 FLOOD_FRAMES=100000000 FLOOD_SECONDS=60 \
-	EVIL_FRAMES=10000000 SLICES=200 $(PYTHON) -m pytest -p no:cacheprovider -v -s \
-		tests/system/test_offloads.py tests/system/test_flood.py tests/vm/test_flows.py
+	EVIL_FRAMES=10000000 SLICES=200 RELOADS=10000 QUIET=all RESTARTS=10 QEMUS=8 \
+	WIRES=af_packet,tap,82599 $(PYTHON) -m pytest -p no:cacheprovider -v -s \
+		tests/system/test_offloads.py tests/system/test_flood.py tests/system/test_reload.py \
+		tests/vm/test_flows.py tests/vm/test_quiet_vm.py tests/vm/test_ports_vm.py
 
 debian13:
 	@tests/debian13 $(BUILD)/debian13

@@ -352,7 +352,15 @@ class Listener:
         self.sock.settimeout(30)
 
     def accept(self):
-        return self.sock.accept()[0]
+        """A connection; not one that the switch has given up, since nobody had taken it."""
+        while True:
+            sock = self.sock.accept()[0]
+            try:
+                if sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                    return sock
+            except BlockingIOError:
+                return sock
+            sock.close()
 
     def guest(self, mac, **kw):
         return Guest(None, mac, sock=self.accept(), **kw)
