@@ -84,6 +84,7 @@ def test_two_domains_stay_apart_and_whole_while_ports_change(workers, tmp_path):
                 gone = ports.ports.pop("new", None) is not None
                 text = f"0 ports added, {int(gone)} removed, 1 changed"
             reload(s, ports, text)
+            s.lines.clear()
             e.send([e.frame(BROADCAST, b"\xee\xee\xee\xee")])
             for y in (b, d):
                 got[y] += [n for n in numbers(y) if n != 0xeeeeeeee]

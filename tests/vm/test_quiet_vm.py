@@ -84,8 +84,8 @@ def name_of(kind):
     pytest.param(*kind, id=name_of(kind)) for kind in KINDS
     if os.environ.get("QUIET") == "all" or kind[1:] == (False, 1, False)])
 def test_the_switch_is_killed_and_started_again(client, packed, pairs, named, tmp_path):
-    """The first ARP request after that is answered, by a VM that has not sent since. One with packed
-    virtqueues, whose place QEMU has forgotten, loads its driver again before."""
+    """The first ARP request after that is answered, by a VM that has not sent since. One with
+    packed virtqueues, whose place QEMU has forgotten, loads its driver again before."""
     ports = Ports(tmp_path, **{n: f"vlan=10 mode={('server', 'client')[client]}"
                                for n in ("a", "b")})
     paths = [ports.sock("a"), ports.sock("b" if client or named else "a")]
