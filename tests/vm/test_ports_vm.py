@@ -100,9 +100,14 @@ def test_who_can_ping_whom(kind, tmp_path):
             for turn in turns:
                 for machine, namespace in turn.values():
                     begin_pings(machine, [f"10.0.0.{n}" for n in places], namespace)
-                for n, (machine, _) in turn.items():
-                    assert reached(machine) == {f"10.0.0.{other}" for other in places
-                                                if places[other] == places[n]}, n
+                for n, (machine, namespace) in turn.items():
+                    want = {f"10.0.0.{m}" for m in places if places[m] == places[n]}
+                    got = reached(machine)
+                    for _ in range(5):  # again only if this machine is too busy
+                        if want - got:
+                            begin_pings(machine, want - got, namespace)
+                            got |= reached(machine)
+                    assert got == want, n
             for n, vlan in places.items():
                 assert arp(wire, vlan, {10, 20, 30, 0} - {vlan}, n) == [vlan], n
             for n in range(len(machines)):
