@@ -48,7 +48,7 @@ TAGS = ["ip link set eth0 up",
             "ip -n ns{vlan} link set v{vlan} up", "ip -n ns{vlan} link set lo up"))]
 
 
-def arp(wire, vlan, others, n, timeout=10):
+def arp(wire, vlan, others, n, timeout=60):
     """
     Ask for 10.0.0.n from outside, with each of the tags of others and then with vlan; returns the
     tags of all answers.
@@ -182,9 +182,9 @@ def test_killed_and_started_again_with_the_same_file(mode, tmp_path):
                 for i in random.sample(range(QEMUS, n), n - QEMUS):
                     guests[i] = servers[i].guest(macs[i]) if servers else \
                         ports.guest(f"p{i}", macs[i])
-                s.wait_guests(n, 60)
+                s.wait_guests(n, 120)
                 for i in range(QEMUS):
-                    s.wait_path(128 + i, "running")
+                    s.wait_path(128 + i, "running", 120)
                 for i in range(QEMUS):
                     others = {0, 5, *vlans} - {vlans[i]}
                     assert arp(wire, vlans[i], others, i + 1) == [vlans[i]], (turn, i)
