@@ -14,6 +14,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+from deadline import Deadline
 from tree import ROOT
 
 APP = os.environ.get("VHOST_SWITCH", os.path.join(ROOT, "build/app/vhost-switch"))
@@ -28,8 +29,8 @@ def cpus():
 
 
 def wait_for(condition, timeout=20, what="the condition"):
-    end, pause = time.monotonic() + timeout, 0.001
-    while time.monotonic() < end:
+    deadline, pause = Deadline(timeout), 0.001
+    while not deadline.is_over():
         value = condition()
         if value:
             return value
@@ -213,7 +214,8 @@ class Switch(Place):
     def stop(self, sig=signal.SIGTERM, timeout=60):
         """Stop it and check that it left in order: every mbuf back, no socket left."""
         self.proc.send_signal(sig)
-        code = self.proc.wait(timeout)
+        wait_for(lambda: self.proc.poll() is not None, timeout, "the end of the switch")
+        code = self.proc.returncode
         self.reader.join()
         left = os.listdir(self.dir)
         if self.own_dir:

@@ -13,6 +13,8 @@ import socket
 import struct
 import time
 
+from deadline import Deadline
+
 GET_FEATURES, SET_FEATURES, SET_OWNER = 1, 2, 3
 SET_MEM_TABLE = 5
 SET_VRING_NUM, SET_VRING_ADDR, SET_VRING_BASE, GET_VRING_BASE = 8, 9, 10, 11
@@ -272,12 +274,12 @@ class Guest:
         self._reclaim(i, timeout, all_of_them=True)
 
     def _reclaim(self, i, timeout, all_of_them=False):
-        end = time.monotonic() + timeout
+        deadline = Deadline(timeout)
         while True:
             self.free_tx[i] += [head for head, _ in self.rings[i].take()]
             if len(self.free_tx[i]) == self.size or (self.free_tx[i] and not all_of_them):
                 return
-            if time.monotonic() > end:
+            if deadline.is_over():
                 raise TimeoutError("the switch does not take frames")
             time.sleep(0.0005)
 
@@ -304,11 +306,11 @@ class Guest:
     def recv(self, n=1, timeout=5, **kw):
         """Wait for n frames."""
         out = []
-        end = time.monotonic() + timeout
+        deadline = Deadline(timeout)
         while len(out) < n:
             out += self.poll(**kw)
             if len(out) < n:
-                if time.monotonic() > end:
+                if deadline.is_over():
                     raise TimeoutError(f"{len(out)} of {n} frames came")
                 time.sleep(0.0005)
         return out
