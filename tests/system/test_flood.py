@@ -210,16 +210,18 @@ def test_a_limited_flooder_is_not_noticed(tmp_path):
         with Flood(((g, VLAN10) for g in guests),
                    [(0, 1, 192, "unicast"), (2, 3, 32, "mixed")]) as flood:
             flood.go(0, 1)
-            without, beside, changes = [], [], []
-            while len(changes) < 2 * SLICES or (
-                    abs(statistics.median(changes)) >= 0.03 and len(changes) < 20 * SLICES):
+            without, changes = [], []
+            for _ in range(40 * SLICES):
                 all_arrive(flood, 1)
-                without.append(rate_of(flood, 0, 0.05))
+                rate = rate_of(flood, 0, 0.05)
                 before = flood.count(1).arrived
                 flood.go(1)
-                beside.append(rate_of(flood, 0, 0.05))
-                if flood.count(1).arrived > before:
-                    changes.append(beside[-1] / without[-1] - 1)
+                beside = rate_of(flood, 0, 0.05)
+                if rate > 0 and flood.count(1).arrived > before:
+                    without.append(rate)
+                    changes.append(beside / rate - 1)
+                if len(changes) >= 2 * SLICES and abs(statistics.median(changes)) < 0.03:
+                    break  # later only if this machine is too busy
             change = statistics.median(changes)
             print(f"{statistics.median(without) / 1e6:.2f} million frames a second, "
                   f"{100 * change:+.2f} % beside one that floods, {len(changes)} times")
