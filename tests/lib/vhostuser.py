@@ -260,7 +260,7 @@ class Guest:
         for i in range(len(self.rings)):
             self.state(GET_VRING_BASE, i, 0, reply=True)
 
-    def send(self, frames, pair=0, hdr=bytes(HDR_LEN), timeout=5):
+    def send(self, frames, pair=0, hdr=bytes(HDR_LEN), timeout=20):
         """Send frames and wait until the switch has taken them all."""
         i = 2 * pair + 1
         ring = self.rings[i]
