@@ -27,7 +27,7 @@ LONG = 15 * 60
 
 
 def dial(s):
-    sock = Guest._connect(s.sock, 10)
+    sock = Guest.connect(s.sock, 10)
     sock.settimeout(10)
     return sock
 
