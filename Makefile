@@ -185,9 +185,10 @@ soak: all asan system nic82599
 	$(FUZZ) 10000000
 	OFFLOAD_FRAMES=200 FLOW_MIB=1024 FLOOD_FRAMES=100000000 FLOOD_SECONDS=60 \
 	EVIL_FRAMES=10000000 SLICES=200 RELOADS=10000 QUIET=all RESTARTS=10 QEMUS=8 \
-	WIRES=af_packet,tap,82599 $(PYTHON) -m pytest -p no:cacheprovider -v -s \
+	WIRES=af_packet,tap,82599 ARRIVALS=10000 $(PYTHON) -m pytest -p no:cacheprovider -v -s \
 		tests/system/test_offloads.py tests/system/test_flood.py \
 		tests/system/test_reload.py::test_reloads_leave_nothing_behind \
+		tests/system/test_82599.py::test_arrivals_and_departures_with_traffic \
 		tests/vm/test_flows.py tests/vm/test_quiet_vm.py tests/vm/test_ports_vm.py
 
 debian13:
