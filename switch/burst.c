@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "stats/counters.h"
 #include "switch/burst.h"
-#include "switch/offload.h"
 
 /* Frames that burst_gather_packed() gathers beyond those asked for: fewer calls. */
 #define GATHER_MORE 3

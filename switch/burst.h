@@ -38,6 +38,7 @@
 
 #include "port/fdb.h"
 #include "switch/copy.h"
+#include "switch/offload.h"
 #include "vhost/chain.h"
 
 /**
@@ -243,7 +244,7 @@ note_checksum(struct burst *b, uint16_t i, const uint8_t *header)
 	memcpy(&offset, header + sizeof(front), sizeof(offset));
 	rte_compiler_barrier(); /* what is checked is the copy */
 	start = (uint16_t)(front >> 48);
-	if (unlikely((uint16_t)front != VIRTIO_NET_HDR_F_NEEDS_CSUM || start < RTE_ETHER_HDR_LEN ||
+	if (unlikely((uint16_t)front != VIRTIO_NET_HDR_F_NEEDS_CSUM || !offload_may_begin(start) ||
 			(uint32_t)start + offset + sizeof(uint16_t) > b->len[i]))
 		return false;
 	front = (uint64_t)start << 48 | VIRTIO_NET_HDR_F_NEEDS_CSUM;

@@ -186,8 +186,7 @@ offload_check_header(const struct virtio_net_hdr *asked, uint8_t may_ask, const 
 
 	if (!(asked->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
 		return asked->gso_type == VIRTIO_NET_HDR_GSO_NONE ? 0 : OFFLOAD_INVALID;
-	/* No checksum is in the Ethernet header, by which the frame has been forwarded. */
-	if (asked->csum_start < RTE_ETHER_HDR_LEN ||
+	if (!offload_may_begin(asked->csum_start) ||
 			(uint32_t)asked->csum_start + asked->csum_offset + sizeof(uint16_t) > len)
 		return OFFLOAD_INVALID;
 	if (asked->gso_type != VIRTIO_NET_HDR_GSO_NONE) {

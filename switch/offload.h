@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <rte_ether.h>
 #include <rte_ip.h>
 #include <rte_mbuf.h>
 
@@ -66,6 +67,16 @@ _Static_assert((RTE_MBUF_F_RX_L4_CKSUM_MASK & RTE_MBUF_F_RX_L4_CKSUM_NONE) ==
  * @return 0, or -EINVAL when it is none that can be finished: drop it
  */
 int offload_accept(struct rte_mbuf *m);
+
+/**
+ * Whether a checksum may begin at an offset of a frame: not in the Ethernet header, by which the
+ * frame has been forwarded, and not where a header could not say so any more when a tag is put in.
+ */
+static inline bool
+offload_may_begin(uint16_t csum_start)
+{
+	return csum_start >= RTE_ETHER_HDR_LEN && csum_start <= UINT16_MAX - RTE_VLAN_HLEN;
+}
 
 /**
  * Check what a guest asks for with a frame, and write a header of our own for it: nothing else of

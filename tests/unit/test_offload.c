@@ -627,6 +627,7 @@ test_checked_headers(void **state)
 	const uint8_t t4 = OFFLOAD_CSUM | OFFLOAD_TSO4, t6 = OFFLOAD_CSUM | OFFLOAD_TSO6;
 	struct virtio_net_hdr tso = { 1, VIRTIO_NET_HDR_GSO_TCPV4, 54, 1000, 34, 16 };
 	struct virtio_net_hdr h = tso;
+	uint32_t k;
 
 	(void)state;
 	put_ip(&ip4, 0, 20 + 12 + 3000);
@@ -645,6 +646,14 @@ test_checked_headers(void **state)
 	h.csum_offset = 9;
 	expect_header(h, all, OFFLOAD_INVALID);
 	expect_header((struct virtio_net_hdr){ 1, 0, 0, 0, 0xffff, 0xffff }, all, OFFLOAD_INVALID);
+	/* nor so far on that it would begin in the Ethernet header when a tag is put in */
+	h = (struct virtio_net_hdr){ 1, 0, 0, 0, 0xfffb, 0 };
+	k = want.n;
+	want.n = 65535 + 14 + 4;
+	expect_header(h, all, OFFLOAD_CSUM);
+	h.csum_start++;
+	expect_header(h, all, OFFLOAD_INVALID);
+	want.n = k;
 
 	expect_header(tso, all, t4);
 	expect_header(tso, t4, t4);
