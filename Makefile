@@ -103,13 +103,13 @@ $(TRANSLATOR) $(BUILD)/unit/test_translator: ALL_CFLAGS += -DVHOST_CUSE
 $(BUILD)/unit/test_translator: $(TRANSLATOR)
 
 # Hostile virtqueues, with AddressSanitizer; librte_vhost is played.
-FUZZ := $(BUILD)/unit/fuzz_rings
+FUZZ := $(BUILD)/unit/fuzz_rings $(BUILD)/unit/fuzz_flows
 FUZZ_WRAPS := get_vring_base set_vring_base get_vhost_vring get_mem_table get_negotiated_features \
 	get_vring_num log_write
 
 asan: $(FUZZ)
 
-$(FUZZ): tests/unit/fuzz_rings.c $(filter-out $(BUILD)/asan-obj/main.o,$(SRCS:%.c=$(BUILD)/asan-obj/%.o))
+$(FUZZ): $(BUILD)/unit/%: tests/unit/%.c $(filter-out $(BUILD)/asan-obj/main.o,$(SRCS:%.c=$(BUILD)/asan-obj/%.o))
 	@mkdir -p $(@D)
 	$(Q)echo "  CC      $@"; $(CC) $(ALL_CFLAGS) $(ASAN_FLAGS) $(FUZZ_WRAPS:%=-Wl,--wrap=rte_vhost_%) \
 		$(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(DPDK_LIBS) $(CUSE_LIBS)
@@ -182,7 +182,7 @@ check:
 	@$(PYTHON) tests/run.py
 
 soak: all asan system nic82599
-	$(FUZZ) 10000000
+	$(foreach fuzz,$(FUZZ),$(fuzz) 10000000 &&) true
 	OFFLOAD_FRAMES=200 FLOW_MIB=1024 FLOOD_FRAMES=100000000 FLOOD_SECONDS=60 \
 	EVIL_FRAMES=10000000 SLICES=200 RELOADS=10000 QUIET=all RESTARTS=10 QEMUS=8 \
 	WIRES=af_packet,tap,82599 ARRIVALS=10000 $(PYTHON) -m pytest -p no:cacheprovider -v -s \

@@ -18,7 +18,7 @@ from vhostuser import (DESC_NEXT, F_CSUM, F_MRG_RXBUF, GET_VRING_BASE, HDR_LEN, 
 
 F_LOG_ALL = 1 << 26
 MATRIX = os.path.join(ROOT, "build/system/matrix")
-FUZZ = os.path.join(ROOT, "build/unit/fuzz_rings")
+FUZZ = os.path.join(ROOT, "build/unit/fuzz_{}")
 BROKEN = "invalid index, address or descriptor chain in its {} virtqueue"
 RUNNING = ("running", "")
 
@@ -440,8 +440,18 @@ def test_every_pair_of_kinds(lcores, sizes):
                                                     full)
 
 
-def test_hostile_rings():
-    """Altered rings of all kinds and sizes under AddressSanitizer; fuzz_rings 10000000 for more."""
-    r = subprocess.run([FUZZ, "150000"], capture_output=True, text=True, timeout=300, check=False)
+def fuzz(what, turns):
+    r = subprocess.run([FUZZ.format(what), str(turns)], capture_output=True, text=True, timeout=300,
+                       check=False)
     print(r.stdout + r.stderr)
     assert r.returncode == 0
+
+
+def test_hostile_rings():
+    """Altered rings of all kinds and sizes under AddressSanitizer; fuzz_rings 10000000 for more."""
+    fuzz("rings", 150000)
+
+
+def test_flows_while_virtqueues_come_and_go():
+    """Two workers, guests of several queue pairs; fuzz_flows 10000000 for more."""
+    fuzz("flows", 2000)

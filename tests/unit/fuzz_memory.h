@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Guests made of plain memory, for fuzz_rings.c: each in two regions of their own from malloc(), so
- * that AddressSanitizer sees any step beside them. librte_vhost's calls are wrapped. EVIL and NB
- * are the includer's.
+ * Guests made of plain memory, for fuzz_rings.c and fuzz_flows.c: each in two regions of their own
+ * from malloc(), so that AddressSanitizer sees any step beside them. librte_vhost's calls are
+ * wrapped. NB, and EVIL or MAY_BE_UNSEEN(), are the includer's.
  */
 #ifndef TESTS_UNIT_FUZZ_MEMORY_H
 #define TESTS_UNIT_FUZZ_MEMORY_H
@@ -29,7 +29,12 @@
 /* Virtqueues, tables of indirect descriptors, buffers; and buffers, which follow in the guest's
  * addresses and not in ours. */
 #define LOW_SIZE (BUFFERS_OFF + PAIRS * BUFFERS_RING)
+#ifndef HIGH_SIZE
 #define HIGH_SIZE 32768u
+#endif
+#ifndef MAY_BE_UNSEEN /* used elements of a guest that a message is for */
+#define MAY_BE_UNSEEN(id) ((id) == EVIL)
+#endif
 
 struct memory {
 	struct driver_ring ring[RINGS];
@@ -62,7 +67,7 @@ check(bool right, const char *what)
 {
 	if (right)
 		return;
-	fprintf(stderr, "fuzz_rings: %s\n", what);
+	fprintf(stderr, "wrong: %s\n", what);
 	abort();
 }
 
@@ -94,7 +99,7 @@ __wrap_rte_vhost_get_vring_base(int vid, uint16_t vring, uint16_t *avail, uint16
 int
 __wrap_rte_vhost_set_vring_base(int vid, uint16_t vring, uint16_t avail, uint16_t used)
 {
-	check(vid == EVIL || mem[vid].ring[vring].seen == used,
+	check(MAY_BE_UNSEEN(vid) || mem[vid].ring[vring].seen == used,
 		"used elements were handed over unseen");
 	mem[vid].last_avail[vring] = avail;
 	mem[vid].last_used[vring] = used;
@@ -205,17 +210,6 @@ offer(struct memory *m, unsigned int ring, uint32_t off, uint32_t len, unsigned 
 
 	return driver_offer(&m->ring[ring], address(off), len, (uint16_t)parts, ring % 2 == 0,
 		indirect ? host(m, table) : NULL, address(table));
-}
-
-/* What a guest was given back, or was given frames in, is its own again. */
-static void
-take_all(struct driver_ring *r)
-{
-	uint32_t len, n = 0;
-	uint16_t id;
-
-	while (n++ < r->size && driver_take(r, &id, &len))
-		;
 }
 
 #endif /* TESTS_UNIT_FUZZ_MEMORY_H */

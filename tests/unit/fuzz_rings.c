@@ -362,8 +362,19 @@ interrupt(const struct made *made)
 		renew_rings(PEER);
 	resume_guest(what == 0 ? GOOD : PEER);
 	if (again)
-		make_room(room_for(made));
+		make_room(PEER, room_for(made));
 	return again;
+}
+
+/* What a guest was given back, or was given frames in, is its own again. */
+static void
+take_all(struct driver_ring *r)
+{
+	uint32_t len, n = 0;
+	uint16_t id;
+
+	while (n++ < r->size && driver_take(r, &id, &len))
+		;
 }
 
 /* GOOD sends two frames to PEER and up to two to EVIL: PEER gets its two. */
@@ -381,7 +392,7 @@ good_turn(uint8_t fill)
 	retry_reset(&w->to_guest[PEER].retry);
 	make_any(&made[0], kind, GOOD, to, flow, fill);
 	make_any(&made[1], below(2) ? kind : any_kind(), GOOD, to, flow, (uint8_t)(fill + 1));
-	make_room(room_for(made));
+	make_room(PEER, room_for(made));
 	for (i = 0; i < 2 + n; i++) {
 		uint32_t off = BUFFERS_OFF + i * 2048;
 
@@ -413,7 +424,7 @@ evil_turn(uint64_t turn)
 
 	for (i = 0; i < 2u * m->pairs; i++)
 		take_all(&m->ring[i]);
-	make_room(below(8));
+	make_room(PEER, below(8));
 	for (i = 0; i < n; i++) {
 		uint32_t off = somewhere(), len, pair = below(m->pairs);
 
