@@ -216,14 +216,13 @@ static const struct rte_vhost_device_ops device_ops = {
 /*
  * What librte_vhost can do, less what was not asked for. UDP fragmentation is never offered: the
  * switch cannot finish it for a destination that does not know it, and a guest that is not offered
- * it does it itself. VIRTIO_NET_F_GSO, which legacy drivers take for all kinds of segmentation at
- * once (VIRTIO 1.1, 5.1.3.2), that of UDP too, is not offered either.
+ * it does it itself. Legacy drivers that may leave checksums take VIRTIO_NET_F_GSO for all kinds of
+ * segmentation at once (VIRTIO 1.1, 5.1.3.2), that of UDP too: it is not offered beside CSUM.
  */
 uint64_t
 library_not_offered(bool mergeable, bool tso, bool csum)
 {
-	uint64_t off = RTE_BIT64(VIRTIO_NET_F_HOST_UFO) | RTE_BIT64(VIRTIO_NET_F_GUEST_UFO) |
-		RTE_BIT64(VIRTIO_NET_F_GSO);
+	uint64_t off = RTE_BIT64(VIRTIO_NET_F_HOST_UFO) | RTE_BIT64(VIRTIO_NET_F_GUEST_UFO);
 
 	if (!mergeable)
 		off |= RTE_BIT64(VIRTIO_NET_F_MRG_RXBUF);
@@ -231,7 +230,9 @@ library_not_offered(bool mergeable, bool tso, bool csum)
 		off |= RTE_BIT64(VIRTIO_NET_F_HOST_TSO4) | RTE_BIT64(VIRTIO_NET_F_GUEST_TSO4) |
 			RTE_BIT64(VIRTIO_NET_F_HOST_TSO6) | RTE_BIT64(VIRTIO_NET_F_GUEST_TSO6) |
 			RTE_BIT64(VIRTIO_NET_F_HOST_ECN) | RTE_BIT64(VIRTIO_NET_F_GUEST_ECN);
-	if (!csum)
+	if (csum)
+		off |= RTE_BIT64(VIRTIO_NET_F_GSO);
+	else
 		off |= RTE_BIT64(VIRTIO_NET_F_CSUM) | RTE_BIT64(VIRTIO_NET_F_GUEST_CSUM);
 	return off;
 }
@@ -240,10 +241,11 @@ library_not_offered(bool mergeable, bool tso, bool csum)
 static int
 offer_features(const char *path, const struct config *cfg)
 {
-	bool named = config_has_ports(cfg);
+	uint64_t off = library_not_offered(cfg->mergeable, cfg->tso, cfg->tx_csum);
 
-	return rte_vhost_driver_disable_features(path, library_not_offered(named || cfg->mergeable,
-		named || cfg->tso, named || cfg->tx_csum));
+	if (config_has_ports(cfg))
+		off &= library_not_offered(true, true, true);
+	return rte_vhost_driver_disable_features(path, off);
 }
 
 /* Of the protocol's features, those that guests of a switch have a use for. */

@@ -385,12 +385,14 @@ def test_a_screen_shows_guests_whole_and_says_how_many_more():
 def test_offered_features_follow_the_options(guests):
     csum, guest_csum, mrg = 1 << 0, 1 << 1, 1 << 15
     tso = sum(1 << n for n in (7, 8, 9, 11, 12, 13))  # guest's and host's: TSO4, TSO6, ECN
-    ufo = 1 << 10 | 1 << 14 | 1 << 6  # legacy drivers: any segmentation, that of UDP too
-    for args, on in (((), 0), (("--tx-csum", "1"), csum | guest_csum),
-                     (("--tso", "1"), csum | guest_csum | tso), (("--mergeable", "1"), mrg)):
+    ufo = 1 << 10 | 1 << 14
+    gso = 1 << 6  # legacy drivers: any segmentation, that of UDP too, if CSUM is offered
+    for args, on in (((), gso), (("--tx-csum", "1"), csum | guest_csum),
+                     (("--tso", "1"), csum | guest_csum | tso),
+                     (("--mergeable", "1"), mrg | gso)):
         with Switch(*args) as s:
             g = guests(s)
-            assert g.offered & (csum | guest_csum | tso | ufo | mrg) == on
+            assert g.offered & (csum | guest_csum | tso | ufo | gso | mrg) == on
             g.close()
 
 
