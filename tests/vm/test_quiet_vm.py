@@ -114,6 +114,8 @@ def test_the_switch_is_killed_and_started_again(client, packed, pairs, named, tm
             s.wait_path(vm_id, "running")
             b = neighbour()
             s.wait_guests(2)
+            # Linux notes a link that has come back once a second at most
+            machine.run("until grep -q up /sys/class/net/eth0/operstate; do sleep 0.1; done")
             assert not is_known()  # not a frame so far
             ask(b, MAC, ADDRESS, 30)
             assert is_known()
