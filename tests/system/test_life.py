@@ -55,7 +55,7 @@ def test_guests_killed_under_load(app, lcores):
         for t in threads:
             t.start()
         try:
-            left = 200
+            left = 200 if app == ASAN else 60
             while left > 0:
                 procs = []
                 for mac in macs:
