@@ -105,10 +105,8 @@ assign_all(const struct guests *guests, struct assignment *a)
 static void
 want_vlan(struct uplink_filters *want, uint16_t vlan, uint8_t pool)
 {
-	unsigned int i;
+	unsigned int i = uplink_find_vlan(want, vlan);
 
-	for (i = 0; i < want->nb_vlans && want->vlan[i].vlan != vlan; i++)
-		;
 	if (i == want->nb_vlans)
 		want->vlan[want->nb_vlans++] = (struct uplink_vlan){ .vlan = vlan, .pools = 1 };
 	want->vlan[i].pools |= RTE_BIT64(pool);

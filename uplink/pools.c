@@ -97,8 +97,8 @@ uplink_find_mac(const struct uplink_filters *f, const struct rte_ether_addr *mac
 	return i;
 }
 
-static unsigned int
-find_vlan(const struct uplink_filters *f, uint16_t vlan)
+unsigned int
+uplink_find_vlan(const struct uplink_filters *f, uint16_t vlan)
 {
 	unsigned int i;
 
@@ -175,7 +175,7 @@ uplink_narrow(struct uplink *up, const struct uplink_filters *want)
 	for (i = 0; i < set->nb_vlans; i++) {
 		struct uplink_vlan *has = &set->vlan[i];
 
-		w = find_vlan(want, has->vlan);
+		w = uplink_find_vlan(want, has->vlan);
 		set_vlan(up, has, has->pools &
 			(1 | (w < want->nb_vlans ? want->vlan[w].pools : 0)));
 	}
@@ -189,7 +189,8 @@ take_vlan(struct uplink *up, uint16_t vlan)
 	unsigned int i;
 
 	/* The driver keeps the first filter for VLAN 0. */
-	if (vlan == 0 || set->nb_vlans + (find_vlan(set, 0) == set->nb_vlans) < POOL_VLANS_MAX) {
+	if (vlan == 0 || set->nb_vlans + (uplink_find_vlan(set, 0) == set->nb_vlans) <
+			POOL_VLANS_MAX) {
 		set->vlan[set->nb_vlans] = (struct uplink_vlan){ .vlan = vlan };
 		return &set->vlan[set->nb_vlans++];
 	}
@@ -212,7 +213,7 @@ uplink_widen(struct uplink *up, const struct uplink_filters *want)
 	for (i = 0; i < want->nb_vlans; i++) {
 		struct uplink_vlan *has;
 
-		h = find_vlan(set, want->vlan[i].vlan);
+		h = uplink_find_vlan(set, want->vlan[i].vlan);
 		has = h < set->nb_vlans ? &set->vlan[h] : take_vlan(up, want->vlan[i].vlan);
 		if (has != NULL)
 			set_vlan(up, has, want->vlan[i].pools);

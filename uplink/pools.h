@@ -58,6 +58,9 @@ struct uplink;
  */
 unsigned int uplink_find_mac(const struct uplink_filters *f, const struct rte_ether_addr *mac);
 
+/** uplink_find_mac() for a VLAN, in f->vlan and f->nb_vlans. */
+unsigned int uplink_find_vlan(const struct uplink_filters *f, uint16_t vlan);
+
 /**
  * Remove the filters that are not wanted.
  *
