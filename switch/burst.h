@@ -382,6 +382,17 @@ gather(struct burst *b, uint16_t upto)
 		gather_vring(b, upto, false);
 }
 
+/** Bytes of frames that are gathered, from the first one up to end. */
+static inline uint64_t
+burst_bytes(const struct burst *b, uint16_t first, uint16_t end)
+{
+	uint64_t bytes = 0;
+
+	for (; first < end; first++)
+		bytes += b->len[first];
+	return bytes;
+}
+
 /** Leave all but the first frames of a burst, of which none was dealt with, in the virtqueue. */
 static inline void
 burst_shorten(struct burst *b, uint16_t most)

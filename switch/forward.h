@@ -28,7 +28,7 @@ uint16_t forward_from_guest(struct worker *w, struct guest *from, struct burst *
 uint16_t forward_from_port(struct worker *w, struct guest *from, struct burst *b);
 
 /** Whether a named port limits what its guest may send. */
-bool forward_is_limited(const struct guest *from);
+bool forward_is_limited(const struct port_rules *rules);
 
 /** Whether a guest of a named port may send now, by its limits. */
 bool forward_may_poll_port(struct guest *from);

@@ -5,11 +5,9 @@
 #include "switch/forward.h"
 
 bool
-forward_is_limited(const struct guest *from)
+forward_is_limited(const struct port_rules *rules)
 {
-	const struct port_settings *s = port_rules(from->port)->settings;
-
-	return s->rate != 0 || s->frames != 0;
+	return rules->settings->rate != 0 || rules->settings->frames != 0;
 }
 
 bool
@@ -42,11 +40,7 @@ void
 forward_charge(struct guest *from, const struct burst *b, uint16_t n)
 {
 	const struct port_settings *s = b->rules->settings;
-	uint64_t bytes = 0;
-	uint16_t i;
 
-	for (i = 0; i < n; i++)
-		bytes += b->len[i];
-	limit_sent(&from->limits.bytes, s->rate, bytes);
+	limit_sent(&from->limits.bytes, s->rate, burst_bytes(b, 0, n));
 	limit_sent(&from->limits.frames, s->frames, n);
 }

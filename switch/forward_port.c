@@ -291,17 +291,6 @@ finish_first(struct worker *w, struct guest *from, struct burst *b, uint16_t i,
 	return 1;
 }
 
-/* Bytes of frames of a burst. */
-static uint64_t
-bytes_of(const struct burst *b, uint16_t first, uint16_t end)
-{
-	uint64_t bytes = 0;
-
-	for (; first < end; first++)
-		bytes += b->len[first];
-	return bytes;
-}
-
 /*
  * A run to a port with a limit: what is over it is dropped. from is NULL for a flood, whose sender
  * does not lose it. Returns how many are done with.
@@ -323,7 +312,7 @@ limited_run(struct worker *w, const struct guest *from, struct guest *to, struct
 		if (part.end > part.first) {
 			part.first = (uint16_t)(part.first + output_run(w, to, b, &part));
 			if (part.first < part.end) {
-				limit_return_to(&to->limits, bytes_of(b, part.first, part.end));
+				limit_return_to(&to->limits, burst_bytes(b, part.first, part.end));
 				return (uint16_t)(part.first - run->first);
 			}
 		}
@@ -473,7 +462,7 @@ forward_from_port(struct worker *w, struct guest *from, struct burst *b)
 	uint16_t i = 0;
 
 	burst_set_sender(b, w, from, rules);
-	limited = (rules->settings->rate | rules->settings->frames) != 0;
+	limited = forward_is_limited(rules);
 	if (unlikely(limited))
 		forward_limit_burst(b);
 	if (unlikely(!rules->settings->link_up)) {

@@ -130,7 +130,7 @@ poll_guest(struct worker *w, struct guest *g)
 	key = __atomic_load_n(&d->announce, __ATOMIC_RELAXED);
 	if (unlikely(key != 0))
 		announce(w, g, key);
-	if (g->port != NULL && unlikely(forward_is_limited(g)))
+	if (g->port != NULL && unlikely(forward_is_limited(port_rules(g->port))))
 		return poll_limited(w, g);
 	FOREACH_PAIR(pair, d->tx) {
 		if (unlikely(guest_must_wait(g)))
