@@ -94,6 +94,16 @@ enum kind {
 	KIND_ODD,      /* any */
 };
 
+/* The buffer after that of frame i, the k-th, if it is found: to be fetched meanwhile. */
+static __rte_always_inline struct copy_next
+next_buffer(const struct device *d, const struct burst *b, const struct target *t, uint16_t k,
+	uint16_t found, uint16_t i, struct edit e)
+{
+	if (k + 1 >= found)
+		return (struct copy_next){ NULL, NULL };
+	return rest_of_buffer(t->at[k + 1], d->hdr_len + edited_len(b, (uint16_t)(i + 1), e));
+}
+
 /* Write frame i and its header into a buffer. */
 static __rte_always_inline void
 write_frame(const struct device *d, uint8_t *at, enum kind kind, struct burst *b, uint16_t i,
@@ -127,7 +137,6 @@ copy_simple(const struct device *d, struct virtqueue *vq, bool packed, enum kind
 
 	for (k = 0; k < end; k++) {
 		uint16_t i = (uint16_t)(first + k);
-		struct copy_next next = { NULL, NULL };
 
 		gather(b, (uint16_t)(i + GATHER_AHEAD));
 		for (; found < end && found <= k + FIND_AHEAD; found++) {
@@ -147,10 +156,7 @@ copy_simple(const struct device *d, struct virtqueue *vq, bool packed, enum kind
 		}
 		if (k == end)
 			break;
-		if (k + 1 < found)
-			next = rest_of_buffer(t.at[k + 1],
-				d->hdr_len + edited_len(b, (uint16_t)(i + 1), e));
-		write_frame(d, t.at[k], kind, b, i, run, e, next);
+		write_frame(d, t.at[k], kind, b, i, run, e, next_buffer(d, b, &t, k, found, i, e));
 		if (packed)
 			vring_put_used(vq, t.id[k], d->hdr_len + edited_len(b, i, e), 1);
 		else
@@ -360,8 +366,8 @@ struct lane {
 };
 
 /*
- * Begin with a virtqueue. Others are locked: there is no waiting for it. Returns false if it is in
- * use, or broken.
+ * Lock a virtqueue and see how much room it has. Others are locked already, so this one is not
+ * waited for. Returns false if another worker has it, or if it is broken.
  */
 static bool
 open_lane(struct lane *lane, struct virtqueue *vq)
@@ -433,7 +439,6 @@ copy_by_flow(struct device *d, const struct spread *s, struct batch *batch, stru
 		lanes[k].vq = NULL;
 	for (k = 0; k < end; k++) {
 		uint16_t i = (uint16_t)(first + k);
-		struct copy_next next = { NULL, NULL };
 
 		gather(b, (uint16_t)(i + GATHER_AHEAD));
 		for (; found < end && found <= k + FIND_AHEAD; found++) {
@@ -445,10 +450,8 @@ copy_by_flow(struct device *d, const struct spread *s, struct batch *batch, stru
 		}
 		if (k == end)
 			break;
-		if (k + 1 < found)
-			next = rest_of_buffer(t.at[k + 1],
-				d->hdr_len + edited_len(b, (uint16_t)(i + 1), e));
-		write_frame(d, t.at[k], KIND_ODD, b, i, run, e, next);
+		write_frame(d, t.at[k], KIND_ODD, b, i, run, e,
+			next_buffer(d, b, &t, k, found, i, e));
 		vring_put_used(lane_of[k]->vq, t.id[k], d->hdr_len + edited_len(b, i, e), 1);
 	}
 	close_lanes(d, s, lanes, batch, b);
