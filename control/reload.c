@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <rte_cycles.h>
-
 #include "control/reload.h"
 #include "port/guest.h"
 #include "vhost/socket.h"
@@ -138,7 +136,7 @@ reload_age_addresses(struct guests *guests)
 
 	if (!guests->ports.in_use)
 		return;
-	age.now = (uint32_t)(rte_rdtsc() / (rte_get_tsc_hz() / 10));
+	age.now = fdb_now();
 	age.max = guests->ports.list->config->mac_age * 10;
 	fdb_forget(guests->fdb, guests->rcu, is_old, &age);
 	/* Those that were in the middle of a message when there was a place for them. */

@@ -244,7 +244,7 @@ guests_update_uplink(struct guests *guests)
 		if (__atomic_load_n(&g->reports, __ATOMIC_RELAXED) &
 				RTE_BIT32(GUEST_REPORT_NO_ROOM))
 			fdb_give_way(guests->fdb, guests->rcu, g->id, ADDRESS_SILENCE,
-				(uint32_t)(rte_rdtsc() / (rte_get_tsc_hz() / 10)));
+				fdb_now());
 		guests_log_reports(g);
 		if (__atomic_load_n(&g->forgetting, __ATOMIC_ACQUIRE))
 			take_back_address(guests, g);

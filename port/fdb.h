@@ -28,6 +28,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <rte_cycles.h>
 #include <rte_bitops.h>
 #include <rte_ether.h>
 
@@ -168,6 +169,13 @@ int fdb_set_static(struct fdb *fdb, uint64_t key, uint16_t owner);
  * again. Any thread.
  */
 uint32_t fdb_changes(const struct fdb *fdb);
+
+/** The time as fdb_see() notes it, in tenths of a second. Any thread. */
+static inline uint32_t
+fdb_now(void)
+{
+	return (uint32_t)(rte_rdtsc() / (rte_get_tsc_hz() / 10));
+}
 
 /** How many addresses an owner has learned, device id or FDB_UPLINK. Any thread. */
 uint32_t fdb_learned(struct fdb *fdb, uint16_t owner);

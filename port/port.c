@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <rte_cycles.h>
-
 #include "port/guest.h"
 #include "port/port.h"
 #include "thread.h"
@@ -224,7 +222,7 @@ apply_changes(struct guests *guests, const struct port_list *list,
 static void
 forget_surplus(struct guests *guests)
 {
-	uint32_t now = (uint32_t)(rte_rdtsc() / (rte_get_tsc_hz() / 10));
+	uint32_t now = fdb_now();
 	unsigned int i;
 
 	for (i = 0; i < PORT_MAX; i++) {
