@@ -197,8 +197,8 @@ int guests_learn(struct guests *guests, struct guest *guest, const struct rte_et
 void guests_disable(struct guests *guests, struct guest *guest, enum guest_report report);
 
 /**
- * Have an address of a port that is silent give way to one that there is no room for. Called by the
- * worker that polls the guest.
+ * Have the control loop make room for a new address of a port: an old one is forgotten if it has
+ * been silent. Called by the worker that polls the guest.
  *
  * @param guests the table
  * @param g the port's guest

@@ -13,8 +13,8 @@
  *
  * The addresses in the filters are those that connected guests have in the FDB. Both lists are made
  * from the tables as a whole, whenever one of these has changed. That is simpler than to follow
- * each way in which an address may come, move and go, and nothing depends on when it is done: a
- * frame for which there is no filter comes by the default pool.
+ * each way in which an address may come, move and go, and nothing depends on when it is done:
+ * frames without a filter come by the default pool.
  *
  * Two pools with the same address that are both in a VLAN would each get a copy of its frames. So
  * such an address is in no filter.

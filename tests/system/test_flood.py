@@ -132,7 +132,7 @@ def test_frames_of_a_hostile_guest_reach_nobody(keys, tmp_path):
             assert st["tx_dropped"] == st["rx_dropped"] == 0, st
         wire.sock.setblocking(False)
         with pytest.raises(BlockingIOError):
-            while True:  # IPv6 of this machine is no frame of a guest
+            while True:  # what this machine itself sends by IPv6 does not count
                 frame, _, _, addr = wire.sock.recvmsg(2048, 256)
                 assert addr[2] == socket.PACKET_OUTGOING or frame[12:14] == b"\x86\xdd", frame.hex()
         for g in guests:

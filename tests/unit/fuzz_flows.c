@@ -90,16 +90,6 @@ make(struct made *m, unsigned int from, unsigned int to, unsigned int flow, stru
 	}
 }
 
-static uint32_t
-write_frame(struct memory *m, uint32_t off, const struct made *frame)
-{
-	const struct virtio_net_hdr_mrg_rxbuf header = { .hdr = frame->header };
-
-	poke(m, off, &header, VIRTIO_NET_HDR_LEN);
-	poke(m, off + (uint32_t)VIRTIO_NET_HDR_LEN, frame->f, frame->len);
-	return (uint32_t)VIRTIO_NET_HDR_LEN + frame->len;
-}
-
 /* Segments of a frame. */
 static uint32_t
 parts_of(const struct made *m)

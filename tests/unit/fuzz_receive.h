@@ -75,4 +75,15 @@ take_frame(unsigned int to, unsigned int ring, struct got *g)
 	return true;
 }
 
+/* What such a guest may get is written by another, with its header. Returns how many bytes. */
+static uint32_t
+write_frame(struct memory *m, uint32_t off, const struct made *frame)
+{
+	const struct virtio_net_hdr_mrg_rxbuf header = { .hdr = frame->header };
+
+	poke(m, off, &header, VIRTIO_NET_HDR_LEN);
+	poke(m, off + (uint32_t)VIRTIO_NET_HDR_LEN, frame->f, frame->len);
+	return (uint32_t)VIRTIO_NET_HDR_LEN + frame->len;
+}
+
 #endif /* TESTS_UNIT_FUZZ_RECEIVE_H */

@@ -75,16 +75,6 @@ create_guest(unsigned int id)
 	guests.by_id[id] = &guest[id];
 }
 
-static uint32_t
-write_frame(struct memory *m, uint32_t off, const struct made *frame)
-{
-	const struct virtio_net_hdr_mrg_rxbuf header = { .hdr = frame->header };
-
-	poke(m, off, &header, VIRTIO_NET_HDR_LEN);
-	poke(m, off + (uint32_t)VIRTIO_NET_HDR_LEN, frame->f, frame->len);
-	return (uint32_t)VIRTIO_NET_HDR_LEN + frame->len;
-}
-
 /* Any kind of frame, for one of the guests or for all. */
 static void
 make_any(struct made *m, enum kind kind, unsigned int from, unsigned int to, uint16_t flow,
