@@ -190,6 +190,27 @@ would_double(const struct uplink *up, const struct uplink_filters *want, uint64_
 	return false;
 }
 
+/*
+ * With --vm2vm 2 the NIC keeps from the wire what is for an address in a filter, whatever its VLAN
+ * is (82599 datasheet, 7.10.3.4). So one that is outside too, in another VLAN, is in no filter.
+ */
+static bool
+leave_to_wire(uint64_t key, uint16_t owner, uint32_t seen, void *arg)
+{
+	struct uplink_filters *want = arg;
+	struct rte_ether_addr mac;
+	unsigned int i;
+
+	RTE_SET_USED(seen);
+	if (owner != FDB_UPLINK)
+		return false;
+	fdb_key_to_mac(key, &mac);
+	i = uplink_find_mac(want, &mac);
+	if (i < want->nb_macs)
+		want->mac[i] = want->mac[--want->nb_macs];
+	return false;
+}
+
 static void
 want_addresses(struct guests *guests, const struct assignment *assignment,
 	struct uplink_filters *want)
@@ -208,6 +229,8 @@ want_addresses(struct guests *guests, const struct assignment *assignment,
 		else
 			i++;
 	}
+	if (guests->uplink->loopback)
+		fdb_visit(guests->fdb, leave_to_wire, want);
 	if (a.left_out > 0 && !guests->pools.full_logged)
 		RTE_LOG(INFO, UPLINK, "port %u: all %u MAC filters are in use, other addresses "
 			"are steered in software\n", guests->uplink->port,
@@ -279,6 +302,16 @@ change_pools(struct guests *guests, const struct assignment *a)
 	}
 }
 
+/* Workers know what of the filters is wanted, and nothing else any more. */
+static void
+let_switch(struct guests *guests, const struct uplink_filters *want)
+{
+	if (!guests->uplink->loopback)
+		return;
+	uplink_switch(guests->uplink, want);
+	wait_for_workers(guests->rcu);
+}
+
 void
 pools_update(struct guests *guests)
 {
@@ -291,9 +324,11 @@ pools_update(struct guests *guests)
 	assign_all(guests, &a);
 	want_vlans(guests, &a, &want);
 	want_addresses(guests, &a, &want);
+	let_switch(guests, &want);
 	uplink_narrow(up, &want);
 	change_pools(guests, &a);
 	uplink_widen(up, &want);
+	let_switch(guests, &want);
 	log_reasons(guests, &a);
 }
 

@@ -27,6 +27,7 @@ allow_unlearned(struct worker *w, struct guest *g, const struct port_rules *rule
 	if (rules->settings->source_check)
 		return TX_DROP_SOURCE_NOT_ALLOWED;
 	w->counters.guest[g->id].fdb_full++;
+	g->unlearned = w->now;
 	return TX_DROP_MAX;
 }
 

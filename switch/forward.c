@@ -37,9 +37,21 @@ is_multicast(uint64_t key)
 	return rte_is_multicast_ether_addr(&mac);
 }
 
+/* Whether the NIC's switch takes a frame to a guest. */
+static bool
+is_reached(const struct worker *w, const struct guest *to)
+{
+	struct rte_ether_addr mac;
+
+	if (!w->sw->uplink->assigns_pools)
+		return guest_is_registered(to);
+	fdb_key_to_mac(to->mac, &mac);
+	return uplink_reaches(w->sw->uplink, to->id, &mac, to->vlan);
+}
+
 /*
- * The decision, by destination and by who has it. A guest whose filter is not set yet cannot be
- * reached by way of the NIC: its frames go straight to it. On TO_UPLINK *vlan is what a frame
+ * The decision, by destination and by who has it. A guest without a filter in the NIC cannot be
+ * reached by way of it: its frames go straight to it. On TO_UPLINK *vlan is what a frame
  * without a VLAN gets.
  */
 static enum destination
@@ -55,7 +67,7 @@ decide(struct worker *w, const struct guest *from, uint64_t key, uint16_t owner,
 	if (unlikely(owner == from->id))
 		return TO_SENDER;
 	*to = guests_get(w->sw->guests, owner);
-	if (likely(*to != NULL && (mode == VM2VM_SOFTWARE || !guest_is_registered(*to))))
+	if (likely(*to != NULL && (mode == VM2VM_SOFTWARE || !is_reached(w, *to))))
 		return TO_GUEST;
 	if (*to != NULL)
 		*vlan = (*to)->vlan;

@@ -100,6 +100,19 @@ bool forward_must_finish(uint64_t key, const struct guest *to);
 struct rte_mbuf *forward_copy_unfinished(struct worker *w, const struct guest *from,
 	struct burst *b, uint16_t i);
 
+/**
+ * Copy a run of frames to a port with a limit on what it is sent. What is over it is dropped.
+ *
+ * @param w the worker
+ * @param from the sender, NULL for a flood, whose sender does not lose it
+ * @param to the port's guest
+ * @param b the burst
+ * @param run frames of it, in the port's form
+ * @return how many are done with
+ */
+uint16_t forward_limited_run(struct worker *w, const struct guest *from, struct guest *to,
+	struct burst *b, const struct run *run);
+
 /** Drop a run of frames for one reason. Returns how many these were. */
 uint16_t forward_drop_run(struct worker *w, const struct guest *from, struct burst *b,
 	const struct run *run, enum tx_drop why);

@@ -63,6 +63,25 @@ are_apart(const struct port_rules *a, const struct port_rules *b)
 	return a->settings->isolated && b->settings->isolated;
 }
 
+/*
+ * With --vm2vm 2: whether a frame goes by the NIC's switch, which keeps it from the wire. What
+ * comes back cannot be told from what comes from outside but by its source: so not from one that
+ * the FDB does not know as the sender's.
+ */
+static bool
+is_by_nic(const struct worker *w, const struct guest *from, const struct guest *to, uint64_t key)
+{
+	uint16_t domain = key_domain(key);
+	struct rte_ether_addr mac;
+
+	if (likely(!w->sw->uplink->loopback) || w->now - from->unlearned <= 1 ||
+			!port_rules(to->port)->settings->link_up)
+		return false;
+	fdb_key_to_mac(key, &mac);
+	return uplink_reaches(w->sw->uplink, to->id, &mac,
+		domain == DOMAIN_UNTAGGED ? 0 : domain);
+}
+
 static struct decision
 decide(struct worker *w, const struct guest *from, const struct port_rules *mine, uint64_t key,
 	uint16_t owner)
@@ -72,7 +91,7 @@ decide(struct worker *w, const struct guest *from, const struct port_rules *mine
 
 	if (unlikely(is_reserved(key)))
 		return drop_for(TX_DROP_RESERVED_ADDRESS);
-	if (unlikely(w->sw->cfg->vm2vm != VM2VM_SOFTWARE) || owner == FDB_UPLINK)
+	if (unlikely(w->sw->cfg->vm2vm == VM2VM_UPLINK) || owner == FDB_UPLINK)
 		return to_uplink(w, is_multicast(key) || owner == FDB_NONE);
 	if (unlikely(owner == from->id))
 		return drop_for(TX_DROP_TO_SELF);
@@ -83,7 +102,8 @@ decide(struct worker *w, const struct guest *from, const struct port_rules *mine
 		if (unlikely(are_apart(mine, theirs)))
 			return drop_for(TX_DROP_ISOLATED);
 		if (likely(port_has_domain(theirs, key_domain(key))))
-			return (struct decision){ .where = TO_PORT, .to = to };
+			return unlikely(is_by_nic(w, from, to, key)) ? to_uplink(w, false)
+				: (struct decision){ .where = TO_PORT, .to = to };
 	} else if (owner < ID_MAX) { /* a static address: its guest is not there */
 		return drop_for(TX_DROP_GUEST_STOPPED);
 	}
@@ -292,43 +312,8 @@ finish_first(struct worker *w, struct guest *from, struct burst *b, uint16_t i,
 }
 
 /*
- * A run to a port with a limit: what is over it is dropped. from is NULL for a flood, whose sender
- * does not lose it. Returns how many are done with.
- */
-static uint16_t
-limited_run(struct worker *w, const struct guest *from, struct guest *to, struct burst *b,
-	const struct run *run)
-{
-	uint64_t rate = port_rules(to->port)->settings->rate_to / 8;
-	struct run part = *run;
-
-	for (;;) {
-		part.end = part.first;
-		while (in_run(b, part.end, run) &&
-				limit_take_to(&to->limits, rate, b->len[part.end])) {
-			part.end++;
-			gather(b, (uint16_t)(part.end + GATHER_AHEAD));
-		}
-		if (part.end > part.first) {
-			part.first = (uint16_t)(part.first + output_run(w, to, b, &part));
-			if (part.first < part.end) {
-				limit_return_to(&to->limits, burst_bytes(b, part.first, part.end));
-				return (uint16_t)(part.first - run->first);
-			}
-		}
-		part.first = part.end;
-		if (!in_run(b, part.first, run))
-			return (uint16_t)(part.first - run->first);
-		if (from != NULL)
-			w->counters.guest[from->id].tx_drop[TX_DROP_RATE]++;
-		w->counters.guest[to->id].rx_drop[RX_DROP_RATE]++;
-		part.first++;
-	}
-}
-
-/*
- * A run to a port that may have a limit, in the port's own form; from as above. Returns how many
- * are done with.
+ * A run to a port that may have a limit, in the port's own form. from is NULL for a flood. Returns
+ * how many are done with.
  */
 static uint16_t
 run_to_member(struct worker *w, const struct guest *from, struct guest *to, struct burst *b,
@@ -338,7 +323,7 @@ run_to_member(struct worker *w, const struct guest *from, struct guest *to, stru
 
 	set_form(theirs, run);
 	if (unlikely(theirs->settings->rate_to != 0))
-		return limited_run(w, from, to, b, run);
+		return forward_limited_run(w, from, to, b, run);
 	return output_run(w, to, b, run);
 }
 
@@ -469,6 +454,11 @@ forward_from_port(struct worker *w, struct guest *from, struct burst *b)
 		w->counters.guest[from->id].tx_drop[TX_DROP_LINK_DOWN] += b->n;
 		return b->n;
 	}
+	/* With the NIC's switch all sources are seen before the first decision. */
+	if (unlikely(w->sw->uplink->loopback)) {
+		gather(b, b->limit);
+		read_keys(b, b->n);
+	}
 	while (i < b->n && !waits) {
 		i = (uint16_t)(i + forward_run(w, from, b, i, &waits));
 		gather(b, (uint16_t)(i + GATHER_AHEAD));
@@ -487,6 +477,21 @@ forward_uplink_domain(const struct rte_mbuf *m)
 		return DOMAIN_UNTAGGED;
 	vlan = tci & VLAN_VID_MASK;
 	return vlan == DOMAIN_UNTAGGED ? DOMAIN_SHARED : vlan; /* a tag may not say 4095 */
+}
+
+/*
+ * Whether a frame to a port was sent by another, and taken here by the NIC's switch. From the wire
+ * comes nothing with such a source, unless somebody there pretends to be that port.
+ */
+static bool
+is_from_nic_switch(struct worker *w, uint64_t source, uint16_t owner)
+{
+	uint16_t sender;
+
+	if (likely(!w->sw->uplink->loopback) || owner >= ID_MAX)
+		return false;
+	sender = fdb_lookup(w->sw->guests->fdb, source);
+	return sender < ID_MAX && sender != owner;
 }
 
 /* Whether a frame from the NIC comes from an address that may be there. */
@@ -545,20 +550,21 @@ forward_accept_for_port(struct worker *w, struct rte_mbuf **m, enum uplink_drop 
 	uint16_t domain = forward_uplink_domain(*m), owner;
 	int priority = take_tag(*m);
 	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(*m, const struct rte_ether_hdr *);
-	uint64_t key = fdb_key(&eth->dst_addr) | domain_key(domain);
+	uint64_t key = fdb_key(&eth->dst_addr) | domain_key(domain), source;
 	bool multicast = is_multicast(key);
 	struct guest *to;
 
 	*why = UPLINK_DROP_VLAN_NOT_ALLOWED;
 	if (priority < 0)
 		return NULL;
+	owner = fdb_lookup(w->sw->guests->fdb, key);
+	source = fdb_key(&eth->src_addr) | domain_key(domain);
 	*why = UPLINK_DROP_OWN;
-	if (!see_uplink_source(w, fdb_key(&eth->src_addr) | domain_key(domain)))
+	if (!is_from_nic_switch(w, source, owner) && !see_uplink_source(w, source))
 		return NULL;
 	*why = UPLINK_DROP_RESERVED_ADDRESS;
 	if (is_reserved(key))
 		return NULL;
-	owner = fdb_lookup(w->sw->guests->fdb, key);
 	*why = UPLINK_DROP_OUTSIDE;
 	if (owner == FDB_UPLINK)
 		return NULL;

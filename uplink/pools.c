@@ -13,6 +13,9 @@ assign_pools(struct uplink *up, struct uplink_plan *plan, uint16_t pools)
 	up->assigns_pools = true;
 	up->nb_pools = pools;
 	up->mac_filters = (uint16_t)(RTE_MIN(plan->info.max_mac_addrs, POOL_MACS_MAX) - 1u);
+	/* A guest without a pool sends by the default pool's queues, so these have many senders. */
+	up->txq_shared = up->tx_by_pool;
+	up->tx_default_pool = up->loopback;
 	up->common = (struct uplink_queues){ .first = up->first_queue, .count = up->pool_queues };
 	plan->guest_limit = GUEST_MAX;
 	plan->conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_VLAN_FILTER;
@@ -39,7 +42,6 @@ plan_assigned(struct uplink *up, const struct config *cfg, struct uplink_plan *p
 	return 0;
 }
 
-/* A guest without a pool sends by the default pool's queues, so these have many senders. */
 static int
 plan_assigned_dcb(struct uplink *up, const struct config *cfg, struct uplink_plan *plan)
 {
@@ -49,7 +51,6 @@ plan_assigned_dcb(struct uplink *up, const struct config *cfg, struct uplink_pla
 	if (ret < 0)
 		return ret;
 	assign_pools(up, plan, (uint16_t)dcb->nb_queue_pools);
-	up->txq_shared = true;
 	dcb->nb_pool_maps = 0;
 	return 0;
 }
@@ -146,6 +147,41 @@ set_vlan(struct uplink *up, struct uplink_vlan *has, uint64_t pools)
 	}
 	if (has->pools == 0) /* the driver has stopped the VLAN */
 		rte_eth_dev_vlan_filter(up->port, has->vlan, 1);
+}
+
+bool
+uplink_filters_match(const struct uplink_filters *f, uint16_t pool,
+	const struct rte_ether_addr *mac, uint16_t vlan)
+{
+	unsigned int m = uplink_find_mac(f, mac), v = uplink_find_vlan(f, vlan);
+
+	return pool != 0 && m < f->nb_macs && v < f->nb_vlans &&
+		(f->mac[m].pools & f->vlan[v].pools & RTE_BIT64(pool)) != 0;
+}
+
+void
+uplink_switch(struct uplink *up, const struct uplink_filters *want)
+{
+	struct uplink_filters *f = &up->switched[up->switches == &up->switched[0]];
+	unsigned int i, w;
+
+	if (!up->loopback)
+		return;
+	f->nb_vlans = f->nb_macs = 0;
+	for (i = 0; i < up->filters.nb_vlans; i++) {
+		w = uplink_find_vlan(want, up->filters.vlan[i].vlan);
+		if (w == want->nb_vlans)
+			continue;
+		f->vlan[f->nb_vlans] = up->filters.vlan[i];
+		f->vlan[f->nb_vlans++].pools &= want->vlan[w].pools;
+	}
+	/* An address that loses a pool is in no filter for a moment. */
+	for (i = 0; i < up->filters.nb_macs; i++) {
+		w = uplink_find_mac(want, &up->filters.mac[i].mac);
+		if (w < want->nb_macs && (up->filters.mac[i].pools & ~want->mac[w].pools) == 0)
+			f->mac[f->nb_macs++] = up->filters.mac[i];
+	}
+	__atomic_store_n(&up->switches, f, __ATOMIC_RELEASE);
 }
 
 void

@@ -18,9 +18,16 @@
  * uplink_narrow() removes what is not in it, then uplink_widen() adds what is missing. So no state
  * between them has a VLAN or an address that neither the one before nor the one after has.
  *
+ * With --vm2vm 2 the NIC's switch takes a frame of one guest to another where the filters say so
+ * (82599 datasheet, 7.10.3.4). All others have to be copied in software, or they would leave by the
+ * wire and be lost. So workers have a copy of the filters, with nothing in it that is about to be
+ * removed. All guests send by the queues of the default pool: the NIC gives nothing back to the
+ * pool that a frame came from, so floods, which are copied in software, come to nobody a second
+ * time.
+ *
  * This is for NICs of net_ixgbe, whose driver alone has a call for the VLANs of a pool that runs.
  *
- * Threads: all under the guest table's mutex.
+ * Threads: all under the guest table's mutex, but for uplink_filters_match().
  */
 
 #include <stdbool.h>
@@ -50,6 +57,17 @@ struct uplink_filters {
 struct uplink;
 
 /**
+ * Whether a frame lands in a pool. Any thread, while the filters do not change.
+ *
+ * @param f filters
+ * @param pool the pool, 0: no
+ * @param mac destination of the frame
+ * @param vlan of its tag, 0: it has none
+ */
+bool uplink_filters_match(const struct uplink_filters *f, uint16_t pool,
+	const struct rte_ether_addr *mac, uint16_t vlan);
+
+/**
  * Find an address.
  *
  * @param f filters
@@ -60,6 +78,15 @@ unsigned int uplink_find_mac(const struct uplink_filters *f, const struct rte_et
 
 /** uplink_find_mac() for a VLAN, in f->vlan and f->nb_vlans. */
 unsigned int uplink_find_vlan(const struct uplink_filters *f, uint16_t vlan);
+
+/**
+ * Let workers use what of the filters is wanted, with --vm2vm 2: before the others are removed, and
+ * again when new ones have been added. A grace period must pass before the next call.
+ *
+ * @param up an uplink that assigns pools
+ * @param want what is to be there
+ */
+void uplink_switch(struct uplink *up, const struct uplink_filters *want);
 
 /**
  * Remove the filters that are not wanted.

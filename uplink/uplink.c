@@ -122,11 +122,9 @@ find_obstacle(const struct config *cfg, const struct uplink_plan *plan)
 {
 	if (plan->info.max_vmdq_pools == 0)
 		return cfg->steering == STEERING_VMDQ ? "there is none" : NULL;
-	if (config_has_ports(cfg) && cfg->steering != STEERING_SOFTWARE &&
-			cfg->vm2vm == VM2VM_HARDWARE)
-		return "with --port or --config not every port has a pool that its switch knows";
 	if (config_has_ports(cfg) && cfg->steering != STEERING_SOFTWARE && !plan->has_pool_vlans &&
-			(cfg->dcb != 0 || cfg->steering == STEERING_VMDQ))
+			(cfg->dcb != 0 || cfg->vm2vm == VM2VM_HARDWARE ||
+				cfg->steering == STEERING_VMDQ))
 		return "with --port or --config its pools' VLANs must change while it runs";
 	if (cfg->steering == STEERING_SOFTWARE && (cfg->dcb != 0 || cfg->vm2vm == VM2VM_HARDWARE))
 		return "--steering software was given";

@@ -110,6 +110,7 @@ struct uplink {
 	struct rte_ether_addr own_mac; /**< then: the port's, for which no pool has a filter */
 	bool loopback;		/**< --vm2vm 2: the NIC switches between guests */
 	bool tx_by_pool;	/**< a guest's frames leave by a queue of its pool */
+	bool tx_default_pool;	/**< then: whoever sends, of the default pool */
 	uint8_t tx_class[PRIORITIES]; /**< DCB: which of the pool's queues, by priority */
 	bool txq_shared;	/**< fewer transmit queues than workers */
 	rte_spinlock_t txq_lock[RTE_MAX_QUEUES_PER_PORT];
@@ -120,6 +121,8 @@ struct uplink {
 	struct port_offloads offloads;
 	uint8_t pool_of[ID_MAX]; /**< if assigned: pool of a guest, 0: the default pool; atomic */
 	struct uplink_filters filters; /**< if assigned: what the NIC has; under the mutex */
+	struct uplink_filters switched[2]; /**< what workers know of that; see uplink_switch() */
+	const struct uplink_filters *switches; /**< one of these, or NULL; atomic */
 };
 
 /**
@@ -311,8 +314,26 @@ uplink_tx_queue(const struct uplink *up, unsigned int worker, uint16_t sender,
 {
 	if (!up->tx_by_pool)
 		return (uint16_t)(worker % up->nb_txq);
-	return (uint16_t)(up->first_queue + uplink_pool(up, sender) * up->pool_queues +
-		up->tx_class[priority]);
+	return (uint16_t)(up->first_queue + up->tx_class[priority] +
+		(up->tx_default_pool ? 0 : uplink_pool(up, sender) * up->pool_queues));
+}
+
+/**
+ * Whether the NIC's switch takes a guest's frames to its pool, so that they may be sent to the NIC
+ * (--vm2vm 2 with pools that are assigned). A worker.
+ *
+ * @param up the uplink
+ * @param guest device id of the guest that they are for
+ * @param mac its address
+ * @param vlan their VLAN on the uplink, 0: they have no tag
+ */
+static inline bool
+uplink_reaches(const struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac,
+	uint16_t vlan)
+{
+	const struct uplink_filters *f = __atomic_load_n(&up->switches, __ATOMIC_ACQUIRE);
+
+	return f != NULL && uplink_filters_match(f, uplink_pool(up, guest), mac, vlan);
 }
 
 /**

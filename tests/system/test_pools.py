@@ -424,19 +424,23 @@ def test_priorities_become_classes(wire, tmp_path):
         close(a, b, t, soft)
 
 
-@pytest.mark.parametrize("app,lcores", [(APP, None), (APP, TWO_WORKERS), (ASAN, TWO_WORKERS)],
-                         ids=["1 worker", "2 workers", "2 workers, ASan"])
-def test_nothing_is_lost_or_doubled_while_ports_change(app, lcores, wire, tmp_path):
+@pytest.mark.parametrize("app,lcores,by", [
+    (APP, None, "the wire"), (ASAN, TWO_WORKERS, "the wire"),
+    (ASAN, TWO_WORKERS, "the card's switch")],
+                         ids=["by the wire", "by the wire, ASan", "by the card's switch, ASan"])
+def test_nothing_is_lost_or_doubled_while_ports_change(app, lcores, by, wire, tmp_path):
     """
-    Two ports stay and get numbered frames, while others come, change, and go. Some are always on
-    the way, and no more than the least of the rings on it has room for.
+    Two ports stay and get numbered frames from the wire, or from two others, while more come,
+    change, and go. Some are always on the way, and no more than the least of the rings on it has
+    room for.
     """
-    ports = Ports(tmp_path, a="vlan=10", b="vlan=20", e="vlan=10")
-    with wire.switch(*ports.write(), app=app, lcores=lcores) as s:
-        a, b, e = ports.guests(size=1024)
-        s.wait_guests(3)
+    ports = Ports(tmp_path, a="vlan=10", b="vlan=20", e="vlan=10", x="vlan=10", y="vlan=20")
+    options = ("--vm2vm", "2") if by == "the card's switch" else ()
+    with wire.switch(*ports.write(), *options, app=app, lcores=lcores) as s:
+        a, b, e, x, y = ports.guests(size=1024)
+        s.wait_guests(5)
         Cable(s, wire)
-        introduce(s, (a, b, e))
+        introduce(s, (a, b, e, x, y))
         e.poll()
         end, sent, got = threading.Event(), [0], {a: [], b: []}
 
@@ -450,14 +454,17 @@ def test_nothing_is_lost_or_doubled_while_ports_change(app, lcores, wire, tmp_pa
             while not end.is_set():
                 for _ in range(8 if collect() > sent[0] - 56 else 0):
                     number = struct.pack("<I", sent[0])
-                    for g, vlan in ((a, 10), (b, 20)):
-                        wire.send(tagged(g.frame(g, number, src=FAR), vlan))
+                    for g, peer, vlan in ((a, x, 10), (b, y, 20)):
+                        if options:
+                            peer.send([peer.frame(g, number)])
+                        else:
+                            wire.send(tagged(g.frame(g, number, src=FAR), vlan))
                     sent[0] += 1
                 time.sleep(0.001)
         thread = threading.Thread(target=traffic)
         thread.start()
         try:
-            for turn in range(12):
+            for turn in range(6 if options else 12):
                 ports.ports["e"] = ("vlan=20", "trunk=all", "vlan=10")[turn % 3]
                 ports.ports.pop("new", None)
                 if turn % 2:
@@ -482,7 +489,10 @@ def test_nothing_is_lost_or_doubled_while_ports_change(app, lcores, wire, tmp_pa
         assert missed["rx_missed"] == missed["rx_q0_errors"] == 0
         for i in (128, 129):
             assert consistent(s.stats(i))["rx_dropped"] == 0
-        close(a, b, e, new)
+        used = queues(s)
+        for name in "ab":
+            assert (used.get(f"rx_{2 * pool_of(s, name)}", 0) == sent[0])
+        close(a, b, e, x, y, new)
 
 
 def test_historical_guests_have_the_pools_that_are_left(wire, tmp_path):
@@ -504,6 +514,151 @@ def test_historical_guests_have_the_pools_that_are_left(wire, tmp_path):
         close(a, b, old[1])
 
 
+class Card:
+    """Frames between ports with --vm2vm 2: by the card's switch, or by a copy."""
+
+    def __init__(self, s, wire):
+        self.s, self.wire = s, wire
+
+    def send(self, g, frame, *arrivals, out=None):
+        """
+        A frame of a guest: each of arrivals is who gets it and as what, and out is what leaves by
+        the wire. Returns the receive queues of the card that it used.
+        """
+        before = queues(self.s)
+        g.send([frame])
+        for to, arrived in arrivals:
+            assert to.recv(1) == [arrived]
+        if out is not None:
+            assert self.wire.recv(1) == [out]
+        self.s.settle()
+        return received(before, queues(self.s))
+
+
+@pytest.mark.parametrize("lcores", [None, TWO_WORKERS], ids=["1 worker", "2 workers"])
+@pytest.mark.parametrize("options", [(), ("--dcb", "8")], ids=" ".join)
+def test_the_cards_switch_is_between_ports(options, lcores, wire, tmp_path):
+    ports = Ports(tmp_path, **PORTS, every="trunk=all", far="vlan=10 isolated=yes",
+                  near="vlan=10 isolated=yes", down="vlan=20",
+                  many="vlan=20 learn=0 mac=52:54:00:00:0a:0c",
+                  **({} if options else {"u": "", "v": ""}))
+    per_pool = 8 if options else 2
+    with wire.switch(*ports.write(), "--vm2vm", "2", *options, lcores=lcores) as s:
+        guests = dict(zip(ports.ports, ports.guests()))
+        guests["t"].tag, guests["every"].tag = 20, 20
+        s.wait_guests(len(guests))
+        cable, card = Cable(s, wire), Card(s, wire)
+        introduce(s, guests.values(), len(guests) - 1)
+        wire.recv(len(guests))
+        a, b, c, t, n, every, far, near, down, many = (guests[name] for name in (
+            "a", "b", "c", "t", "n", "every", "far", "near", "down", "many"))
+        t.send([t.frame(OUTSIDE, b"here too", vlan=10)])
+        wire.recv(1)
+        s.settle()
+        for g in guests.values():
+            g.poll()
+
+        def load(number):
+            return bytes([number]) * 60
+
+        def own(name, tci=0):
+            return {per_pool * pool_of(s, name) + (tci >> 13 if options else 0): 1}
+        assert card.send(a, a.frame(b, load(1)), (b, a.frame(b, load(1)))) == own("b")
+        assert card.send(b, b.frame(t, load(2)), (t, tagged(b.frame(t, load(2)), 10))) == own("t")
+        assert card.send(t, t.frame(c, load(3), vlan=20), (c, t.frame(c, load(3)))) == own("c")
+        assert card.send(far, far.frame(a, load(4)), (a, far.frame(a, load(4)))) == own("a")
+        tci = 5 << 13
+        frame = t.frame(c, load(5), vlan=20 | tci)
+        got = t.frame(c, load(5))
+        before = queues(s)
+        t.send([frame])
+        assert c.recv(1)[0] in (got, tagged(got, tci))
+        assert received(before, queues(s)) == own("c", tci)
+        if not options:
+            u, v = guests["u"], guests["v"]
+            assert card.send(u, u.frame(v, load(6)), (v, u.frame(v, load(6)))) == own("v")
+        # a port without a pool is reached by a copy, and reaches others by the card
+        got = tagged(c.frame(every, load(7)), 20)
+        assert card.send(c, c.frame(every, load(7)), (every, got)) == {}
+        got = every.frame(c, load(8))
+        assert card.send(every, every.frame(c, load(8), vlan=20), (c, got)) == own("c")
+        # floods are copied, and come back to nobody
+        for to in (BROADCAST, "01:00:5e:00:00:fb", "02:00:00:00:99:99"):
+            frame = a.frame(to, load(9))
+            bare = [(g, frame) for g in (b, guests["d"], guests["e"], far, near)]
+            with_tag = [(g, tagged(frame, 10)) for g in (t, every)]
+            used = card.send(a, frame, *bare, *with_tag, out=tagged(frame, 10))
+            assert used == {}
+        # who is outside has none of it, and gets what is for the outside
+        frame = a.frame(OUTSIDE, load(10), src=None)
+        wire.send(tagged(a.frame(BROADCAST, b"me", src=FAR), 10))
+        for x in ("a", "b", "d", "e", "far", "near", "t", "every"):
+            guests[x].recv(1)
+        assert card.send(a, frame, out=tagged(frame, 10)) == {}
+        assert cable.send(b, 10, None) == own("b")
+        # apart, link down, and a source that is not learned: the card has no part in these
+        drops = s.stats(128 + list(ports.ports).index("far"))["tx_drop_isolated"]
+        assert card.send(far, far.frame(near, load(11))) == {}
+        assert s.stats(128 + list(ports.ports).index("far"))["tx_drop_isolated"] == drops + 1
+        frame = many.frame(c, load(12), src=bytes.fromhex("020000000d01"))
+        assert card.send(many, frame, (c, frame)) == {}
+        assert "02:00:00:00:0d:01" not in str(list(s.pages("/vhost_switch/fdb")))
+        ports.ports["down"] = "vlan=20 link=down"
+        reload(s, ports, "0 ports added, 0 removed, 1 changed")
+        assert card.send(c, c.frame(down, load(13))) == {}
+        assert s.stats(128 + list(ports.ports).index("c"))["tx_drop_link_down"] == 1
+        quiet(*guests.values())
+        wire.quiet(0)
+        close(*guests.values())
+
+
+def test_an_address_that_is_outside_too_is_not_the_cards(wire, tmp_path):
+    """The card would keep from the wire what is for the same address in another VLAN."""
+    ports = Ports(tmp_path, a="vlan=10", b="vlan=10", c="vlan=20")
+    with wire.switch(*ports.args(), "--vm2vm", "2") as s:
+        a, b, c = ports.guests()
+        s.wait_guests(3)
+        Cable(s, wire)
+        card = Card(s, wire)
+        introduce(s, (a, b, c))
+        wire.recv(3)
+        wire.send(tagged(c.frame(BROADCAST, b"I too", src=b.mac), 20))
+        c.recv(1)
+        wait_for(lambda: show(b) not in filters(s), 5, "its filter to go")
+        s.settle()
+        frame = c.frame(b, b"to the one outside")
+        assert card.send(c, frame, out=tagged(frame, 20)) == {}
+        frame = a.frame(b, b"to the port")
+        assert card.send(a, frame, (b, frame)) == {}
+        quiet(a, b, c)
+        wire.quiet(0)
+        close(a, b, c)
+
+
+def test_historical_guests_beside_ports_with_the_cards_switch(wire, tmp_path):
+    ports = Ports(tmp_path, a="vlan=10", b="vlan=10")
+    with wire.switch(*ports.args(), "--socket-file", str(tmp_path / "old"), "--vm2vm", "2") as s:
+        old = [Guest(str(tmp_path / "old"), f"52:54:00:00:0b:{i:02x}") for i in range(3)]
+        a, b = ports.guests()
+        s.wait_guests(5)
+        Cable(s, wire)
+        card = Card(s, wire)
+        introduce(s, (a, b, *old))
+        tags = {f[6:12]: struct.unpack(">H", f[14:16])[0] for f in wire.recv(5)}
+        for x, y in zip(old, old[1:]):
+            pool = filters(s)[show(y)].bit_length() - 1
+            assert card.send(x, x.frame(y, b"1"), (y, x.frame(y, b"1"))) == {2 * pool: 1}
+            frame = x.frame(BROADCAST, b"2")
+            used = card.send(x, frame, *((g, frame) for g in old if g != x),
+                             out=tagged(frame, tags[x.mac]))
+            assert used == {}
+        # unknown to each other, whatever the card has in its filters
+        frame = old[0].frame(a, b"3")
+        card.send(old[0], frame)
+        quiet(a, b, *old)
+        close(a, b, *old)
+
+
 def refused(kind, *options):
     with Wire(kind) as wire:
         s = wire.switch(*options, start=False)
@@ -517,8 +672,9 @@ def refused(kind, *options):
 
 def test_steering_that_the_port_cannot_do_is_refused(tmp_path):
     args = Ports(tmp_path, a="vlan=10").args()
-    assert "--vm2vm 2 needs VMDQ of port 1 (net_ixgbe), but with --port or --config not every " \
-        "port has a pool" in refused("82599", *args, "--vm2vm", "2")
+    assert "--vm2vm 2 needs a NIC" in refused("tap", *args, "--vm2vm", "2")
+    assert "--steering software was given" in refused("82599", *args, "--vm2vm", "2",
+                                                      "--steering", "software")
     assert "--steering vmdq needs VMDQ" in refused("tap", *args, "--steering", "vmdq")
     assert "--dcb 8 needs a NIC" in refused("tap", *args, "--dcb", "8")
     assert "--steering software was given" in refused("82599", *args, "--dcb", "8",
