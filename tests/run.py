@@ -3,7 +3,8 @@
 """Run every test and close with one line: N passed, N failed.
 
 Arguments are passed on to pytest: tests/run.py -k vlan -x. If one is a file it stands for all the
-tests but the unit tests.
+tests but the unit tests. Without any, two files run at a time, as most tests wait most of the time,
+and then those marked "alone": tests/conftest.py.
 """
 
 import glob
@@ -15,6 +16,7 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+REPORT = os.path.join(ROOT, "build/pytest.log")
 
 
 def unit(passed_failed):
@@ -35,13 +37,12 @@ def unit(passed_failed):
 
 
 def system(passed_failed, args):
-    report = os.path.join(ROOT, "build/pytest.log")
     env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
     places = [] if any(map(os.path.exists, args)) else [os.path.join(ROOT, "tests")]
     with subprocess.Popen([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v",
-                           "--durations=8", *places, *args],
+                           "--durations=16", *places, *args],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env,
-                          cwd=ROOT) as proc, open(report, "w", encoding="utf-8") as log:
+                          cwd=ROOT) as proc, open(REPORT, "a", encoding="utf-8") as log:
         text = ""
         for line in proc.stdout:
             print(line, end="", flush=True)
@@ -62,8 +63,14 @@ def main():
     # Under nohup, or in the background of a shell, programs that are started would ignore them too.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
+    if os.path.exists(REPORT):
+        os.remove(REPORT)
     unit(result)
-    system(result, sys.argv[1:])
+    if sys.argv[1:]:
+        system(result, sys.argv[1:])
+    else:
+        system(result, ["-n", "2", "--dist", "loadgroup", "-m", "not alone"])
+        system(result, ["-m", "alone"])
     print(f"in {time.monotonic() - start:.0f} s:")
     print(f"{result[0]} passed, {result[1]} failed" +
           (f", {result[2]} skipped" if result[2] else ""))

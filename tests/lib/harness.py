@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Starting the real binary, and asking it things."""
 
+import fcntl
 import json
 import os
 import re
@@ -19,12 +20,18 @@ from tree import ROOT
 
 APP = os.environ.get("VHOST_SWITCH", os.path.join(ROOT, "build/app/vhost-switch"))
 MODEL = os.path.join(ROOT, "build/nic82599/libnic82599.so")
+NR_HUGEPAGES = "/proc/sys/vm/nr_hugepages"
 DOORBELL = os.path.join(ROOT, "build/nic82599/libdoorbell.so")
 
 
 def cpus():
-    """CPUs this process may use: (switch, guests); the same one twice when there is but one."""
+    """
+    CPUs this process may use: (switch, guests); the same one twice when there is but one. The
+    other way round in every other process of pytest-xdist.
+    """
     all_cpus = sorted(os.sched_getaffinity(0))
+    if os.environ.get("PYTEST_XDIST_WORKER", "gw0")[-1] in "13579":
+        all_cpus.reverse()
     return all_cpus[0], all_cpus[-1]
 
 
@@ -45,34 +52,31 @@ def hugepages():
     return int(free.group(1)) if free else 0
 
 
-def reserve_hugepages(want):
-    """Ask for 2 MB hugepages; whatever comes is used, and what was asked for is given back."""
-    path = "/proc/sys/vm/nr_hugepages"
-    try:
-        with open(path, "r+", encoding="ascii") as f:
-            before = int(f.read())
-            if hugepages() < want:
-                f.seek(0)
-                f.write(str(before + want))
-        return before
-    except OSError:
-        return None
-
-
-def give_back_hugepages(before):
-    if before is not None:
-        with open("/proc/sys/vm/nr_hugepages", "w", encoding="ascii") as f:
-            f.write(str(before))
+def set_hugepages(f, n):
+    f.seek(0)
+    f.write(str(n))
+    f.flush()
 
 
 @contextmanager
 def reserved_hugepages(want):
-    """reserve_hugepages(), for as long as it lasts."""
-    before = reserve_hugepages(want)
+    """
+    Ask for 2 MB hugepages, and give them back; others who do so wait. Whatever comes is used.
+    """
     try:
-        yield
-    finally:
-        give_back_hugepages(before)
+        f = open(NR_HUGEPAGES, "r+", encoding="ascii")
+    except OSError:
+        yield  # there are none on this machine, or they are somebody else's
+        return
+    with f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        before = int(f.read())
+        if hugepages() < want:
+            set_hugepages(f, before + want)
+        try:
+            yield
+        finally:
+            set_hugepages(f, before)
 
 
 # Hugepages of its own, and few files: a virtio_user port names each to the switch.

@@ -6,6 +6,7 @@ script that it is given on its kernel command line's initramfs, prints to its se
 powers off. QEMU runs under TCG, which works everywhere.
 """
 
+import fcntl
 import glob
 import json
 import os
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 
 from tree import ROOT
 
@@ -63,15 +65,24 @@ def download(package, say):
     return glob.glob(os.path.join(CACHE, f"{package}_*.deb"))[0]
 
 
+@contextmanager
+def one_at_a_time():
+    """Tests may run beside each other, and apt may not."""
+    os.makedirs(CACHE, exist_ok=True)
+    with open(os.path.join(CACHE, "lock"), "w", encoding="ascii") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
 def kernel(say=lambda text: None):
     """Path of a bootable kernel and of its modules, unpacked from Debian's package."""
     tree = os.path.join(CACHE, "kernel")
-    if not glob.glob(os.path.join(tree, "boot/vmlinuz-*")):
-        os.makedirs(CACHE, exist_ok=True)
-        run("apt-get", "-qq", "update")
-        deb = download(kernel_package(), say)
-        run("dpkg-deb", "-x", deb, tree)
-        os.unlink(deb)
+    with one_at_a_time():
+        if not glob.glob(os.path.join(tree, "boot/vmlinuz-*")):
+            run("apt-get", "-qq", "update")
+            deb = download(kernel_package(), say)
+            run("dpkg-deb", "-x", deb, tree)
+            os.unlink(deb)
     return glob.glob(os.path.join(tree, "boot/vmlinuz-*"))[0], glob.glob(
         os.path.join(tree, "lib/modules/*"))[0]
 
@@ -80,9 +91,10 @@ def kernel_module(source):
     """Build a module of this tree for that kernel; returns the path of its .ko."""
     release = os.path.basename(kernel()[1])
     headers = f"/lib/modules/{release}/build"
-    if not os.path.exists(headers):
-        run("apt-get", "-qq", "-y", "--no-install-recommends", "install",
-            f"linux-headers-{release}", env=dict(os.environ, DEBIAN_FRONTEND="noninteractive"))
+    with one_at_a_time():
+        if not os.path.exists(headers):
+            run("apt-get", "-qq", "-y", "--no-install-recommends", "install",
+                f"linux-headers-{release}", env=dict(os.environ, DEBIAN_FRONTEND="noninteractive"))
     place = os.path.join(ROOT, "build", source)
     shutil.copytree(os.path.join(ROOT, source), place, dirs_exist_ok=True)
     run("make", "-C", place, f"KDIR={headers}", "all")
@@ -116,7 +128,7 @@ def initramfs(name, script, programs=(), modules=NET_MODULES, fill=None):
     into it.
     """
     _, module_tree = kernel()
-    root = os.path.join(CACHE, name)
+    root = os.path.join(CACHE, os.environ.get("PYTEST_XDIST_WORKER", ""), name)
     shutil.rmtree(root, ignore_errors=True)
     for d in ("usr/bin", "usr/lib", "usr/lib64", "proc", "sys", "dev", "tmp", "run", "modules",
               "etc"):

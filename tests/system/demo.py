@@ -158,8 +158,7 @@ def show_table(switch):
         print(tables[-1], flush=True)
 
 
-def main():
-    before = harness.reserve_hugepages(128)
+def show():
     switch = None
 
     def interrupted(*_):
@@ -198,8 +197,12 @@ def main():
     finally:
         if switch is not None:
             clean(switch)
-        harness.give_back_hugepages(before)
     return code
+
+
+def main():
+    with harness.reserved_hugepages(128):
+        return show()
 
 
 if __name__ == "__main__":

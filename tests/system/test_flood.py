@@ -25,6 +25,8 @@ EVIL_FRAMES = int(os.environ.get("EVIL_FRAMES", "200000"))
 SLICES = int(os.environ.get("SLICES", "10"))
 VLAN10, VLAN20 = 1, 2  # as domains of Flood
 
+pytestmark = pytest.mark.alone
+
 # what becomes of a port meanwhile; the domains that it sees, and in which its frames may be seen
 TURNS = [("vlan=20", VLAN20, VLAN20), ("vlan=10 isolated=yes", VLAN10, VLAN10),
          ("vlan=10 trunk=20", VLAN10 | VLAN20, VLAN10), ("vlan=20 link=down", 0, 0),

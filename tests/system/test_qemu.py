@@ -11,10 +11,11 @@ import re
 import shlex
 import signal
 import subprocess
+from contextlib import nullcontext
 
 import pytest
 
-from harness import ROOT, Switch, give_back_hugepages, hugepages, reserve_hugepages, wait_for
+from harness import ROOT, Switch, hugepages, reserved_hugepages, wait_for
 
 WRAPPER = os.path.join(ROOT, "qemu-wrap.py")
 MAC = "52:54:00:00:00:0e"
@@ -93,9 +94,9 @@ def test_commands_of_the_guide(args, tmp_path):
     env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
     if "=" in args[0]:
         args = args[1:]
-    pages = reserve_hugepages(64) if any("hugetlb=on" in a for a in args) else None
-    try:
-        if pages is not None and hugepages() < 32:
+    wants_pages = any("hugetlb=on" in a for a in args)
+    with reserved_hugepages(64) if wants_pages else nullcontext():
+        if wants_pages and hugepages() < 32:
             pytest.skip("no hugepages to be had")
         server = str(tmp_path / "guest1")
         client = any("server=on" in a for a in args)
@@ -105,5 +106,3 @@ def test_commands_of_the_guide(args, tmp_path):
             args = small(args[1:], server if client else s.sock)
             macs = re.findall(r"mac=([0-9a-f:]+)", " ".join(args)) or ["52:54:00:12:34:56"]
             run_until_heard(s, [program, *args], macs, env)
-    finally:
-        give_back_hugepages(pages)

@@ -78,8 +78,8 @@ def test_ping_and_tcp_between_namespaces(tmp_path, options):
             # testpmd waits for links before it forwards, without a word
             wait_for(lambda: a.answers(b.address), 60, "the first answer")
             assert " 0% packet loss" in a.run("ping", "-c", "5", "-i", "0.2", "-W", "5", b.address)
-            assert " 0% packet loss" in b.run("ping", "-c", "5", "-i", "0.2", "-s", "1400",
-                                              a.address)
+            assert " 0% packet loss" in b.run("ping", "-c", "5", "-i", "0.2", "-W", "5", "-s",
+                                              "1400", a.address)
             assert set(s.telemetry("/vhost_switch/fdb").values()) == {a.mac, b.mac}
             server = subprocess.Popen([*inside(b.ns), "iperf3", "-s", "-1"],
                                       stdout=subprocess.DEVNULL)
