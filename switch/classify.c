@@ -54,13 +54,17 @@ classify_source(struct worker *w, struct guest *g, const struct port_rules *rule
 	return TX_DROP_MAX;
 }
 
-/* A source that is not the one of the frame before. Returns whether the guest may send from it. */
+/*
+ * A source that is not the one of the frame before. Returns whether the guest may send from it; if
+ * so, the frame may yet be one that is dropped for another reason, which stays.
+ */
 static bool
 see_source(struct burst *b, uint16_t i, uint64_t key)
 {
 	enum tx_drop why = classify_source(b->worker, b->from, b->rules, key);
 
-	b->why[i] = (uint8_t)why;
+	if (why != TX_DROP_MAX)
+		b->why[i] = (uint8_t)why;
 	return why == TX_DROP_MAX;
 }
 

@@ -291,3 +291,19 @@ def test_an_address_that_moved_away_is_not_the_ports_any_more(tmp_path):
             assert after == before + 1 or time.monotonic() - begin > 0.9
         for g in (a, b, c):
             g.close()
+
+
+def test_what_is_dropped_from_another_address_is_counted_once(tmp_path):
+    """A request that cannot be, in a frame whose source has to be looked up: at the sender."""
+    ports = Ports(tmp_path, a="", b="")
+    with switch_of(ports, "--tx-csum", "1") as s:
+        a, b = ports.guests(features=F_CSUM)
+        s.wait_guests(2)
+        beyond = struct.pack("<BBHHHHH", 1, 0, 0, 0, 14, 1000, 0)
+        a.send([a.frame(b, src=bytes([2, 0, 0, 0, 0, i])) for i in range(5)], hdr=beyond)
+        a.send([a.frame(b)])
+        b.recv(1)
+        st = consistent(s.stats(128))
+        assert (st["tx_total"], st["tx_drop_offload"], st["rx_total"]) == (6, 5, 0)
+        for g in (a, b):
+            g.close()
