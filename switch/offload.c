@@ -216,6 +216,7 @@ offload_read_header(struct rte_mbuf *m, const struct virtio_net_hdr *header)
 	uint8_t type = header->gso_type & (uint8_t)~VIRTIO_NET_HDR_GSO_ECN;
 	struct rte_net_hdr_lens lens = { 0 };
 	uint32_t l4;
+	bool udp;
 
 	if (type != VIRTIO_NET_HDR_GSO_NONE) {
 		if ((type != VIRTIO_NET_HDR_GSO_TCPV4 && type != VIRTIO_NET_HDR_GSO_TCPV6) ||
@@ -228,8 +229,9 @@ offload_read_header(struct rte_mbuf *m, const struct virtio_net_hdr *header)
 	if (!(header->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
 		return 0;
 	l4 = find_headers(m, &lens) & RTE_PTYPE_L4_MASK;
-	if ((l4 != RTE_PTYPE_L4_TCP && l4 != RTE_PTYPE_L4_UDP) ||
-			header->csum_start > (uint32_t)lens.l2_len + lens.l3_len)
+	udp = l4 == RTE_PTYPE_L4_UDP;
+	if ((l4 != RTE_PTYPE_L4_TCP && !udp) || header->csum_offset != field_offset(udp) ||
+			header->csum_start != (uint32_t)lens.l2_len + lens.l3_len)
 		return finish_by_rule(m, header->csum_start,
 			(uint32_t)header->csum_start + header->csum_offset);
 	m->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_NONE;

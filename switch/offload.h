@@ -94,8 +94,8 @@ uint8_t offload_check_header(const struct virtio_net_hdr *asked, uint8_t may_ask
 	const uint8_t *front, uint32_t have, uint32_t len, struct virtio_net_hdr *header);
 
 /**
- * Read what a guest asks for. A checksum of a protocol that is neither TCP nor UDP is finished at
- * once, by the rule of the header (VIRTIO 1.1, 5.1.6.2).
+ * Read what a guest asks for. A checksum that is not the one of the frame's own TCP or UDP is
+ * finished at once, by the rule of the header (VIRTIO 1.1, 5.1.6.2).
  *
  * @param m the frame, without flags
  * @param header its virtio-net header, checked

@@ -375,14 +375,28 @@ test_zero(void **state)
 	assert_int_equal(get16(want.at + l4 + UDP_FIELD), 0xffff);
 }
 
+/* The frame with a request is finished at once, and all that changes is the field. */
+static void
+expect_by_rule(uint32_t start, uint32_t offset, unsigned int right)
+{
+	const struct virtio_net_hdr h = { 1, 0, 0, 0, (uint16_t)start, (uint16_t)offset };
+	struct rte_mbuf *m = chain_of(pool, &want);
+
+	assert_int_equal(offload_read_header(m, &h), 0);
+	assert_int_equal(m->ol_flags & OFFLOAD_FLAGS, 0);
+	set16(want.at + start + offset, right);
+	flatten(m, &got);
+	assert_int_equal(got.n, want.n);
+	assert_memory_equal(got.at, want.at, want.n);
+	rte_pktmbuf_free(m);
+}
+
 /* The same in a tunnel, where only the header tells what is to be summed up. */
 static void
 test_zero_in_a_tunnel(void **state)
 {
 	/* VXLAN's header and an Ethernet header after UDP's, then IPv6 and UDP */
 	const uint32_t start = 14 + 20 + 8 + 8 + 14 + 40;
-	const struct virtio_net_hdr h = { 1, 0, 0, 0, (uint16_t)start, UDP_FIELD };
-	struct rte_mbuf *m;
 
 	(void)state;
 	put_ethernet(&want, 0, 0x0800);
@@ -390,13 +404,27 @@ test_zero_in_a_tunnel(void **state)
 	put_l4(&want, UDP, 0, 0, start + 20 - 34);
 	set16(want.at + want.n - 2, 0);
 	set16(want.at + want.n - 2, ~sum(want.at + start, want.n - start, 0) & 0xffff);
-	m = chain_of(pool, &want);
-	assert_int_equal(offload_read_header(m, &h), 0);
-	assert_int_equal(m->ol_flags & OFFLOAD_FLAGS, 0);
-	set16(want.at + start + UDP_FIELD, 0xffff);
-	flatten(m, &got);
-	assert_memory_equal(got.at, want.at, want.n);
-	rte_pktmbuf_free(m);
+	expect_by_rule(start, UDP_FIELD, 0xffff);
+}
+
+/* One that is of the frame's TCP or UDP as little as their addresses are. */
+static void
+test_another_sum_than_that_of_its_protocol(void **state)
+{
+	static const unsigned int asked[][2] = { { 34, 4 }, { 34, TCP_FIELD + 2 }, { 36, TCP_FIELD },
+		{ 14, 10 }, { 30, TCP_FIELD + 4 }, { 34 + 20, 0 } };
+	unsigned int i, proto;
+
+	(void)state;
+	for (i = 0; i < 2 * RTE_DIM(asked); i++) {
+		const unsigned int *at = asked[i / 2];
+
+		proto = i % 2 ? UDP : TCP;
+		put_ethernet(&want, 0, 0x0800);
+		put_ipv4(&want, proto, 300, NULL, 0);
+		put_l4(&want, proto, 0, 0x18, 300 - (proto == TCP ? 20 : 8));
+		expect_by_rule(at[0], at[1], ~sum(want.at + at[0], want.n - at[0], 0) & 0xffff);
+	}
 }
 
 static void
@@ -856,6 +884,7 @@ main(void)
 		T(test_after_ipv4_options),
 		T(test_zero),
 		T(test_zero_in_a_tunnel),
+		T(test_another_sum_than_that_of_its_protocol),
 		T(test_what_cannot_be_finished),
 		T(test_segments),
 		T(test_segments_after_extension_headers),
