@@ -354,7 +354,7 @@ deliver_to_vring(struct worker *w, struct guest *to, struct burst *b, const stru
 		*status = VRING_DISABLED;
 	}
 	if (done > 0 && guest_is_mirrored(to))
-		mirror_views(w->sw->mirror, b, run->first, done);
+		mirror_views(w->sw->mirror, b, run->first, done, run);
 	return done;
 }
 
@@ -477,7 +477,7 @@ deliver_by_flow(struct worker *w, struct guest *to, struct burst *b, const struc
 		if (likely(!d->logging))
 			n = copy_by_flow(d, &s, &w->to_guest[to->id], b, run, one.first);
 		if (n > 0 && guest_is_mirrored(to))
-			mirror_views(w->sw->mirror, b, one.first, n);
+			mirror_views(w->sw->mirror, b, one.first, n, run);
 		one.first = (uint16_t)(one.first + n);
 		gather(b, (uint16_t)(one.first + GATHER_AHEAD));
 		if (!in_run(b, one.first, run))

@@ -5,8 +5,9 @@
 
 #include <rte_ethdev.h>
 
+#include "switch/edit.h"
 #include "switch/mirror.h"
-#include "uplink/vlan.h"
+#include "switch/output.h"
 
 #define TXD 512
 
@@ -137,24 +138,48 @@ send_copies(struct mirror *mirror, struct rte_mbuf **copy, uint16_t n)
 	return sent;
 }
 
+/* Whether frame i, which keeps its tag or has none, has one. */
+static bool
+is_tagged(const struct burst *b, uint16_t i)
+{
+	const struct rte_ether_hdr *eth = (const void *)b->data[i];
+
+	return b->len[i] >= RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN &&
+		eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_VLAN);
+}
+
+/* A copy of a frame as the guest sent it or, with a run, got it. NULL: there cannot be one. */
+static struct rte_mbuf *
+copy_frame(struct mirror *mirror, struct burst *b, uint16_t i, const struct run *run,
+	uint32_t longest)
+{
+	struct edit e = run != NULL ? edit_of(run) : (struct edit){ 0, 0 };
+	bool retag = run != NULL && run->retag;
+	bool tagged = retag ? e.in > 0 : is_tagged(b, i);
+	uint32_t max = RTE_MIN(longest + (tagged ? RTE_VLAN_HLEN : 0u), mirror->longest);
+	struct rte_mbuf *m = burst_copy(b, i, mirror->pool, max + e.out - e.in);
+
+	if (m == NULL)
+		return NULL;
+	if ((!retag || output_retag(&m, run->tag, burst_priority(b, i)) == 0) &&
+			port_fit(&mirror->link, longest, m) == 0)
+		return m;
+	rte_pktmbuf_free(m);
+	return NULL;
+}
+
 /* Copies of at most BURST_MAX frames. */
 static void
-mirror_some(struct mirror *mirror, struct burst *b, uint16_t first, uint16_t n)
+mirror_some(struct mirror *mirror, struct burst *b, uint16_t first, uint16_t n,
+	const struct run *run)
 {
 	uint32_t longest = __atomic_load_n(&mirror->link.frame_max, __ATOMIC_RELAXED);
 	struct rte_mbuf *copy[BURST_MAX], *m;
 	uint16_t i, copies = 0;
 
 	for (i = 0; i < n && longest > 0; i++) {
-		m = burst_copy(b, (uint16_t)(first + i), mirror->pool,
-			RTE_MIN(longest + RTE_VLAN_HLEN, mirror->longest));
-		if (m == NULL)
-			continue;
-		if (!vlan_in_frame(m) && m->pkt_len > longest)
-			rte_pktmbuf_trim(m, (uint16_t)(m->pkt_len - longest));
-		if (port_fit(&mirror->link, longest, m) < 0)
-			rte_pktmbuf_free(m);
-		else
+		m = copy_frame(mirror, b, (uint16_t)(first + i), run, longest);
+		if (m != NULL)
 			copy[copies++] = m;
 	}
 	rte_spinlock_lock(&mirror->lock);
@@ -165,13 +190,14 @@ mirror_some(struct mirror *mirror, struct burst *b, uint16_t first, uint16_t n)
 }
 
 void
-mirror_views(struct mirror *mirror, struct burst *b, uint16_t first, uint16_t n)
+mirror_views(struct mirror *mirror, struct burst *b, uint16_t first, uint16_t n,
+	const struct run *run)
 {
 	uint16_t part;
 
 	for (; n > 0; n = (uint16_t)(n - part), first = (uint16_t)(first + part)) {
 		part = RTE_MIN(n, (uint16_t)BURST_MAX);
-		mirror_some(mirror, b, first, part);
+		mirror_some(mirror, b, first, part, run);
 	}
 }
 
@@ -181,5 +207,5 @@ mirror_mbuf(struct mirror *mirror, struct rte_mbuf *m)
 	struct burst b;
 
 	burst_of_mbufs(&b, &m, 1);
-	mirror_some(mirror, &b, 0, 1);
+	mirror_some(mirror, &b, 0, 1, NULL);
 }

@@ -10,8 +10,8 @@
  * net_pcap that writes a file. Frames leave by it and none come in. Which guest is mirrored is
  * said while the switch runs, by telemetry (guests_mirror()).
  *
- * A frame is copied as the guest gave it, when it is done with, or as the guest took it; one that
- * it did not take is not there.
+ * A frame is copied as the guest gave it, when it is done with, or as the guest took it, with the
+ * tag that it got there; one that it did not take is not there.
  *
  * All workers share one transmit queue under a lock: who watches has the time.
  */
@@ -102,8 +102,10 @@ uint32_t mirror_close(struct mirror *mirror);
  * @param b burst of what the guest sent or took
  * @param first the first frame
  * @param n number of frames
+ * @param run of the frames that the guest took, NULL: it sent them
  */
-void mirror_views(struct mirror *mirror, struct burst *b, uint16_t first, uint16_t n);
+void mirror_views(struct mirror *mirror, struct burst *b, uint16_t first, uint16_t n,
+	const struct run *run);
 
 /**
  * The same for one frame in an mbuf. Called by a worker.

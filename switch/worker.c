@@ -87,7 +87,7 @@ poll_vring(struct worker *w, struct guest *g, uint16_t pair)
 	else
 		done = g->port == NULL ? forward_from_guest(w, g, &b) : forward_from_port(w, g, &b);
 	if (unlikely(guest_is_mirrored(g)) && b.n > 0)
-		mirror_views(w->sw->mirror, &b, 0, done);
+		mirror_views(w->sw->mirror, &b, 0, done, NULL);
 	deliver_finish(&b, done);
 	if (w->n_dirty > 0 || w->to_uplink.n > 0)
 		flush_early(w, done);

@@ -9,8 +9,9 @@ import subprocess
 import pytest
 from scapy.utils import rdpcap
 
-from frames import OUTSIDE, tagged
+from frames import BROADCAST, OUTSIDE, tagged
 from harness import Switch, Wire, cpus, wait_for
+from named import Ports, switch_of
 from traffic import introduce
 from vhostuser import F_MRG_RXBUF
 
@@ -65,6 +66,28 @@ def test_one_guest_on_the_mirror_port(guests, tmp_path, lcores):
             assert s.telemetry(answer) is None
         assert s.telemetry("/vhost_switch/mirror")["lost"] == 0
     assert captured(file) == seen
+
+
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_a_port_is_mirrored_with_the_tags_that_it_gets(tmp_path, pairs):
+    ports = Ports(tmp_path, a="vlan=10", t="trunk=10;20", n="vlan=10 trunk=20")
+    file = tmp_path / "guest.pcap"
+    with switch_of(ports, "--mirror-port", "0x1", vdev=[f"net_pcap0,tx_pcap={file}"]) as s:
+        a, t, n = ports.guests(pairs=pairs)
+        s.wait_guests(3)
+        seen = []
+        for guest, number in ((t, 129), (n, 130)):
+            s.telemetry(f"/vhost_switch/mirror,{number}")
+            guest.poll()
+            a.send([a.frame(BROADCAST, b"all"), a.frame(guest, b"one"), a.frame(BROADCAST, vlan=0)])
+            sent = guest.frame(a, b"out", vlan=10) if guest is t else guest.frame(a, b"out")
+            guest.send([sent])
+            seen += guest.recv(3) + [sent]
+            wait_for(lambda: s.telemetry("/vhost_switch/mirror")["frames"] == len(seen))
+        for g in (a, t, n):
+            g.close()
+    assert sorted(captured(file)) == sorted(seen)
+    assert {f[12:14] for f in seen[:4]} == {b"\x81\0"}
 
 
 def test_the_next_guest_is_mirrored_from_its_first_frame(guests, tmp_path):
