@@ -266,8 +266,13 @@ output_flush_uplink(struct worker *w)
 
 	if ((can & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) && (can & RTE_ETH_TX_OFFLOAD_UDP_CKSUM))
 		offloads = OFFLOAD_CSUM;
+	/*
+	 * Not OFFLOAD_ECN: there is no capability for it, and a NIC may leave CWR in more segments
+	 * than the first, as the 82599 does (datasheet, 8.2.3.9.3), where each says that a window
+	 * was reduced.
+	 */
 	if (offloads != 0 && (can & RTE_ETH_TX_OFFLOAD_TCP_TSO))
-		offloads |= OFFLOAD_TSO4 | OFFLOAD_TSO6 | OFFLOAD_ECN;
+		offloads |= OFFLOAD_TSO4 | OFFLOAD_TSO6;
 	fit_uplink(w, b);
 	for (i = 0; i < b->n && w->sw->finishes; i++) {
 		if (likely(!offload_exceeds(b->frame[i], offloads) &&

@@ -368,13 +368,13 @@ def test_statistics_agree(wire, guests):
         check_doorbells(s, wire)
 
 
-def unsegmented(src, dst, tag, payload, mss):
+def unsegmented(src, dst, tag, payload, mss, flags="FPAE"):
     """A TCP frame as a guest sends it that leaves segmentation to the card, and its header."""
     from scapy.all import IP, TCP, Dot1Q, Ether, raw
     eth = Ether(src=src.mac.hex(":"), dst=dst)
     ip = IP(src="10.0.0.1", dst="10.0.0.2", id=0xfffe)
     frame = raw((eth / Dot1Q(vlan=tag) if tag else eth) / ip /
-                TCP(sport=1, dport=2, seq=0xffffff00, flags="FPACE", options=[
+                TCP(sport=1, dport=2, seq=0xffffff00, flags=flags, options=[
                     ("Timestamp", (1, 2)), ("NOP", None), ("NOP", None)]) / payload)
     l3 = 18 if tag else 14
     start = l3 + 20
@@ -397,8 +397,9 @@ def check_segments(frames, sent, vlan, mss):
         assert p[IP].id == (0xfffe + i) & 0xffff
         assert p[TCP].seq == (0xffffff00 + i * mss) & 0xffffffff
         is_last = i == len(frames) - 1
-        # the card clears FIN and PSH of all but the last, and CWR of the last (8.2.3.9.4)
-        assert str(p[TCP].flags) == ("FPAE" if is_last else "AEC")
+        # FIN and PSH are of the last alone, CWR of the first (8.2.3.9.3; RFC 3168, 6.1.2)
+        assert str(p[TCP].flags) == ("FPAE" if is_last else "AE") + (
+            "C" if i == 0 and "C" in whole[TCP].flags else "")
         assert p[TCP].options == whole[TCP].options
         assert len(p[TCP].payload) == mss or is_last
         assert p[IP].len == 20 + 32 + len(p[TCP].payload)
@@ -425,6 +426,10 @@ def test_tcp_segmentation(wire, guests):
             a.send([frame], hdr=hdr)
             check_segments(wire.recv(-(-size // mss)), frame, tag or 1001, mss)
             assert queues(s)["segmented"] == turn
+        frame, hdr = unsegmented(a, OUTSIDE, None, os.urandom(4001), 1000, "FPACE")
+        a.send([frame], hdr=hdr)  # which the card cannot: it leaves CWR in all but the last
+        check_segments(wire.recv(5), frame, 1001, 1000)
+        assert queues(s)["segmented"] == turn
         wire.quiet()
         check_doorbells(s, wire)
         assert consistent(s.stats(1))["tx_dropped"] == 0
