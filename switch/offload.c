@@ -10,6 +10,7 @@
 
 #include "switch/checksum.h"
 #include "switch/offload.h"
+#include "uplink/vlan.h"
 
 /* The byte of a frame at an offset that it has, whatever mbuf of the chain that is in. */
 static uint8_t *
@@ -19,9 +20,6 @@ byte_at(struct rte_mbuf *m, uint32_t off)
 		off -= rte_pktmbuf_data_len(m);
 	return rte_pktmbuf_mtod_offset(m, uint8_t *, off);
 }
-
-/* Tags in front of IP, at most. */
-#define TAGS_MAX 2
 
 /* Most bytes of an IP header with what follows it up to TCP: mbuf->l3_len has nine bits. */
 #define L3_MAX 511
@@ -64,28 +62,15 @@ finish_by_rule(struct rte_mbuf *m, uint32_t start, uint32_t field)
 	return 0;
 }
 
-/*
- * Find the headers of a frame. rte_net_get_ptype() takes two tags for granted if the first is one
- * of 802.1ad, and knows no more than one else: it is shown what is after tags of either kind, which
- * looks like an Ethernet header where it looks for one.
- */
+/* Find the headers of a frame, after any tags. */
 static uint32_t
 find_headers(const struct rte_mbuf *m, struct rte_net_hdr_lens *lens)
 {
 	struct rte_mbuf untagged = *m;
-	uint32_t ptype, tags;
+	uint32_t tags = vlan_skip_tags(&untagged);
+	uint32_t ptype = rte_net_get_ptype(&untagged, lens, RTE_PTYPE_ALL_MASK);
 
-	for (tags = 0; tags < TAGS_MAX; tags++) {
-		rte_be16_t type = rte_pktmbuf_mtod(&untagged, struct rte_ether_hdr *)->ether_type;
-
-		if (type != RTE_BE16(RTE_ETHER_TYPE_VLAN) && type != RTE_BE16(RTE_ETHER_TYPE_QINQ))
-			break;
-		if (untagged.data_len < RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN)
-			break;
-		rte_pktmbuf_adj(&untagged, RTE_VLAN_HLEN);
-	}
-	ptype = rte_net_get_ptype(&untagged, lens, RTE_PTYPE_ALL_MASK);
-	lens->l2_len = (uint8_t)(lens->l2_len + tags * RTE_VLAN_HLEN);
+	lens->l2_len = (uint8_t)(lens->l2_len + tags);
 	return ptype;
 }
 

@@ -10,9 +10,7 @@
 
 #include "switch/checksum.h"
 #include "switch/received.h"
-
-/* A tag or two in front of IP. */
-#define TAGS_MAX 2
+#include "uplink/vlan.h"
 
 /* SCTP: its checksum is the last word of its header (RFC 9260, 3.1). */
 #define SCTP_HDR_LEN 12
@@ -121,7 +119,7 @@ find_transport(const struct rte_mbuf *m, struct place *at)
 	uint32_t off = sizeof(*eth);
 	unsigned int i;
 
-	for (i = 0; i < TAGS_MAX && (type == RTE_BE16(RTE_ETHER_TYPE_VLAN) ||
+	for (i = 0; i < VLAN_TAGS_MAX && (type == RTE_BE16(RTE_ETHER_TYPE_VLAN) ||
 			type == RTE_BE16(RTE_ETHER_TYPE_QINQ)); i++) {
 		const struct rte_vlan_hdr *tag = header(m, off, sizeof(*tag));
 

@@ -6,6 +6,7 @@
 #include <rte_net.h>
 
 #include "switch/spread.h"
+#include "uplink/vlan.h"
 
 /* Bytes of a frame that tell its flow: Ethernet with two tags, IPv6 with options, ports. */
 #define FLOW_BYTES 128
@@ -19,10 +20,11 @@ flow_hash(struct burst *b, uint16_t i)
 	struct rte_mbuf m = { .buf_addr = bytes, .nb_segs = 1, .pkt_len = len,
 		.data_len = (uint16_t)len };
 	struct rte_net_hdr_lens lens = { 0 };
+	uint32_t tags = vlan_skip_tags(&m);
 	uint32_t ptype = rte_net_get_ptype(&m, &lens, RTE_PTYPE_L2_MASK | RTE_PTYPE_L3_MASK |
 		RTE_PTYPE_L4_MASK);
-	uint32_t l3 = lens.l2_len, l4 = l3 + lens.l3_len, l4_type = ptype & RTE_PTYPE_L4_MASK;
-	uint32_t hash;
+	uint32_t l3 = tags + lens.l2_len, l4 = l3 + lens.l3_len, hash;
+	uint32_t l4_type = ptype & RTE_PTYPE_L4_MASK;
 
 	if (RTE_ETH_IS_IPV4_HDR(ptype) && l4 <= len)
 		hash = rte_hash_crc(bytes + l3 + 12, 8, 0); /* RFC 791: addresses at 12 */

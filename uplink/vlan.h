@@ -86,6 +86,35 @@ vlan_priority(const struct rte_mbuf *m)
 	return vlan_in_frame(m) ? rte_be_to_cpu_16(vlan_header(m)->vlan_tci) >> 13 : 0;
 }
 
+/** Tags in front of IP that are looked behind, at most. */
+#define VLAN_TAGS_MAX 2
+
+/**
+ * Move the beginning of a frame behind its tags, of 802.1Q or 802.1ad, so that what is there looks
+ * like an Ethernet header whose type is right. For rte_net_get_ptype(): that takes two tags for
+ * granted if the first is one of 802.1ad, and knows no more than one else.
+ *
+ * @param m a frame of at least an Ethernet header in its first segment, or a view of one that
+ *	belongs to the caller
+ * @return bytes that it was moved by
+ */
+static inline uint32_t
+vlan_skip_tags(struct rte_mbuf *m)
+{
+	uint32_t tags;
+
+	for (tags = 0; tags < VLAN_TAGS_MAX; tags++) {
+		rte_be16_t type = rte_pktmbuf_mtod(m, struct rte_ether_hdr *)->ether_type;
+
+		if (type != RTE_BE16(RTE_ETHER_TYPE_VLAN) && type != RTE_BE16(RTE_ETHER_TYPE_QINQ))
+			break;
+		if (m->data_len < RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN)
+			break;
+		rte_pktmbuf_adj(m, RTE_VLAN_HLEN);
+	}
+	return tags * RTE_VLAN_HLEN;
+}
+
 /**
  * Replace the VLAN of a tagged frame, its priority stays.
  *

@@ -411,8 +411,8 @@ test_zero_in_a_tunnel(void **state)
 static void
 test_another_sum_than_that_of_its_protocol(void **state)
 {
-	static const unsigned int asked[][2] = { { 34, 4 }, { 34, TCP_FIELD + 2 }, { 36, TCP_FIELD },
-		{ 14, 10 }, { 30, TCP_FIELD + 4 }, { 34 + 20, 0 } };
+	static const unsigned int asked[][2] = { { 34, 4 }, { 34, TCP_FIELD + 2 },
+		{ 36, TCP_FIELD }, { 14, 10 }, { 30, TCP_FIELD + 4 }, { 34 + 20, 0 } };
 	unsigned int i, proto;
 
 	(void)state;

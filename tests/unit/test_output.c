@@ -6,6 +6,7 @@
 #include <rte_cycles.h>
 
 #include "switch/deliver.h"
+#include "switch/spread.h"
 #include "port/guest.h"
 #include "switch/worker.h"
 #include "uplink/uplink.h"
@@ -401,6 +402,50 @@ test_flooded_frames_are_not_counted_for_the_sender(void **state)
 	assert_int_equal(GOT, 1);
 }
 
+/* The virtqueue, of many, for a frame of a flow of TCP that has so many bytes of IP. */
+static uint16_t
+vring_of(const uint16_t *tags, uint32_t nb_tags, uint16_t ip_len)
+{
+	static const uint8_t ip[] = { 0x45, 0, 0, 0, 0x45, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1,
+		10, 0, 0, 2, 4, 5, 6, 7 };
+	struct spread s = { .n = QUEUE_PAIR_MAX };
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+	static struct burst b;
+	uint16_t vring;
+	uint8_t *f;
+	uint32_t i;
+
+	f = memset(rte_pktmbuf_append(m, 3000), 1, 3000);
+	for (i = 0; i < nb_tags; i++)
+		memcpy(f + 12 + 4 * i, (uint8_t[]){ (uint8_t)(tags[i] >> 8), (uint8_t)tags[i], 0,
+			(uint8_t)i }, 4);
+	memcpy(f + 12 + 4 * i, "\x08\x00", 2);
+	memcpy(f + 14 + 4 * i, ip, sizeof(ip));
+	f[14 + 4 * i + 2] = (uint8_t)(ip_len >> 8);
+	f[14 + 4 * i + 3] = (uint8_t)ip_len;
+	burst_of_mbufs(&b, &m, 1);
+	vring = spread_choose(&s, &b, 0);
+	rte_pktmbuf_free(m);
+	return vring;
+}
+
+static void
+test_a_flow_stays_in_its_virtqueue_whatever_its_tags(void **state)
+{
+	static const uint16_t tags[][2] = { { 0x8100, 0x8100 }, { 0x88a8, 0x8100 },
+		{ 0x8100, 0x88a8 }, { 0x88a8, 0x88a8 } };
+	const uint16_t right = vring_of(NULL, 0, 1000);
+	unsigned int i, n;
+
+	(void)state;
+	for (i = 0; i < RTE_DIM(tags); i++) {
+		for (n = 1; n <= 2; n++) {
+			assert_int_equal(vring_of(tags[i], n, 2047), right);
+			assert_int_equal(vring_of(tags[i], n, 2048), right); /* 0x0800: IPv4 */
+		}
+	}
+}
+
 int
 main(void)
 {
@@ -420,6 +465,7 @@ main(void)
 		T(test_merged_buffers_count_when_all_are_free),
 		T(test_a_virtqueue_may_be_disabled_after_it_was_chosen),
 		T(test_flooded_frames_are_not_counted_for_the_sender),
+		T(test_a_flow_stays_in_its_virtqueue_whatever_its_tags),
 	};
 
 	return cmocka_run_group_tests(tests, create, NULL);
