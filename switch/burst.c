@@ -280,12 +280,13 @@ burst_copy_into(struct burst *b, uint16_t i, struct rte_mbuf *m, uint32_t max)
 		rte_pktmbuf_free(m);
 		return NULL;
 	}
-	read_keys(b, (uint16_t)(i + 1));
-	if (unlikely(b->rules != NULL))
+	if (likely(b->rules == NULL)) {
+		read_keys(b, (uint16_t)(i + 1));
+		write_destination(rte_pktmbuf_mtod(m, void *), b->key[i]);
+	} else if (likely(i < b->keyed)) { /* a port that is down is not learned from */
 		memcpy(rte_pktmbuf_mtod(m, void *), b->head[i], RTE_MIN(m->data_len,
 			(uint16_t)(b->key[i] & KEY_TAGGED ? HEAD_LEN : RTE_ETHER_HDR_LEN)));
-	else
-		write_destination(rte_pktmbuf_mtod(m, void *), b->key[i]);
+	}
 	return m;
 }
 

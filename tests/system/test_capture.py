@@ -90,6 +90,23 @@ def test_a_port_is_mirrored_with_the_tags_that_it_gets(tmp_path, pairs):
     assert {f[12:14] for f in seen[:4]} == {b"\x81\0"}
 
 
+def test_a_port_that_is_down_is_mirrored_and_not_learned_from(tmp_path):
+    ports = Ports(tmp_path, down="link=down")
+    file = tmp_path / "guest.pcap"
+    with switch_of(ports, "--mirror-port", "0x1", vdev=[f"net_pcap0,tx_pcap={file}"]) as s:
+        g, = ports.guests()
+        s.wait_guests(1)
+        s.telemetry("/vhost_switch/mirror,128")
+        frames = [g.frame(BROADCAST, bytes([i]), src=bytes([2, 0, 0, 0, 0, i])) for i in range(20)]
+        g.send(frames)
+        wait_for(lambda: s.telemetry("/vhost_switch/mirror")["frames"] == 20)
+        st = s.stats(128)
+        assert (st["tx_drop_link_down"], st["fdb_full"]) == (20, 0)
+        assert not s.telemetry("/vhost_switch/fdb")
+        g.close()
+    assert captured(file) == frames
+
+
 def test_the_next_guest_is_mirrored_from_its_first_frame(guests, tmp_path):
     with Wire("tap") as w:
         file = tmp_path / "live.pcap"
