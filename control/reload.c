@@ -125,8 +125,8 @@ is_old(uint64_t key, uint16_t owner, uint32_t seen, void *arg)
 	const struct age *age = arg;
 
 	RTE_SET_USED(owner);
-	return key_domain(key) != DOMAIN_SHARED && seen != 0 && age->now - seen > age->max &&
-		age->now > seen;
+	return key_domain(key) != DOMAIN_SHARED && seen != 0 &&
+		fdb_silence(seen, age->now) > age->max;
 }
 
 void

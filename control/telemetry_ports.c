@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <rte_cycles.h>
 #include <rte_telemetry.h>
 
 #include "control/telemetry_ports.h"
@@ -126,7 +125,6 @@ list_address(uint64_t key, uint16_t owner, uint32_t seen, void *arg)
 {
 	struct listing *l = arg;
 	uint16_t domain = key_domain(key);
-	uint64_t tenth = rte_get_tsc_hz() / 10;
 	char mac[TELEMETRY_MAC_LEN], text[8];
 	struct rte_tel_data *data;
 	struct dict one;
@@ -148,7 +146,7 @@ list_address(uint64_t key, uint16_t owner, uint32_t seen, void *arg)
 		: source->guests->ports.port[owner - GUEST_MAX].name);
 	answer_string(&one, "static", seen == 0 ? "yes" : "no");
 	if (seen != 0)
-		answer_number(&one, "age", (rte_rdtsc() / tenth - seen) / 10);
+		answer_number(&one, "age", fdb_silence(seen, fdb_now()) / 10);
 	l->full = !answer_numbered(l->d, l->number - 1, data, one.len);
 	return false;
 }

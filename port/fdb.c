@@ -175,7 +175,7 @@ see_again(struct fdb *fdb, uint64_t key, uint64_t value, uint16_t owner, uint32_
 			put(fdb, key, make_value(owner, now));
 		return FDB_SEEN_KNOWN;
 	}
-	if ((value & STATIC) || now - seen_at(value) < HOLD)
+	if ((value & STATIC) || fdb_silence(seen_at(value), now) < HOLD)
 		return FDB_SEEN_TAKEN;
 	if (*count_of(fdb, owner) >= limit)
 		return FDB_SEEN_FULL;
@@ -348,7 +348,7 @@ fdb_give_way(struct fdb *fdb, struct rte_rcu_qsbr *rcu, uint16_t owner, uint32_t
 	struct oldest o = { .owner = owner };
 
 	fdb_visit(fdb, find_oldest, &o);
-	if (o.seen == 0 || now - o.seen < silence)
+	if (o.seen == 0 || fdb_silence(o.seen, now) < silence)
 		return false;
 	return fdb_forget(fdb, rcu, is_oldest, &o) > 0;
 }

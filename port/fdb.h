@@ -177,6 +177,16 @@ fdb_now(void)
 	return (uint32_t)(rte_rdtsc() / (rte_get_tsc_hz() / 10));
 }
 
+/**
+ * Tenths of a second since an address was seen. Each worker has a time of its own, which may be
+ * behind that of the one that saw it: then there was no time since.
+ */
+static inline uint32_t
+fdb_silence(uint32_t seen, uint32_t now)
+{
+	return (int32_t)(now - seen) > 0 ? now - seen : 0;
+}
+
 /** How many addresses an owner has learned, device id or FDB_UPLINK. Any thread. */
 uint32_t fdb_learned(struct fdb *fdb, uint16_t owner);
 

@@ -2,16 +2,22 @@
 #include <errno.h>
 #include <string.h>
 
+#include <rte_malloc.h>
+#include <rte_rcu_qsbr.h>
+
 #include "port/fdb.h"
 #include "unit.h"
 
 static struct fdb *fdb;
+static struct rte_rcu_qsbr *rcu; /* nobody is to be waited for */
 
 static int
 create(void **state)
 {
 	if (fdb == NULL && start_eal(state) != 0)
 		return -1;
+	rcu = rte_zmalloc(NULL, rte_rcu_qsbr_get_memsize(1), RTE_CACHE_LINE_SIZE);
+	rte_rcu_qsbr_init(rcu, 1);
 	fdb = fdb_create(2 * GUEST_MAX);
 	return fdb == NULL;
 }
@@ -21,6 +27,7 @@ destroy(void **state)
 {
 	(void)state;
 	fdb_free(fdb);
+	rte_free(rcu);
 	return 0;
 }
 
@@ -129,6 +136,19 @@ test_changes_are_told(void **state)
 	fdb_reclaim(fdb, fdb_remove(fdb, key));
 }
 
+/* A worker in the middle of a round has the time at which it began. */
+static void
+test_seen_by_a_worker_whose_time_is_ahead(void **state)
+{
+	const uint64_t key = 0x00a000000003;
+
+	(void)state;
+	assert_int_equal(fdb_see(fdb, key, 130, 1, 101), FDB_SEEN_NEW);
+	assert_int_equal(fdb_see(fdb, key, 131, 1, 100), FDB_SEEN_TAKEN);
+	assert_false(fdb_give_way(fdb, rcu, 130, 20, 100));
+	assert_true(fdb_give_way(fdb, rcu, 130, 20, 121));
+}
+
 int
 main(void)
 {
@@ -137,6 +157,7 @@ main(void)
 		cmocka_unit_test(test_one_owner),
 		cmocka_unit_test(test_bursts),
 		cmocka_unit_test(test_changes_are_told),
+		cmocka_unit_test(test_seen_by_a_worker_whose_time_is_ahead),
 		cmocka_unit_test(test_room_for_coming_and_going),
 	};
 
