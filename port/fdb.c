@@ -203,6 +203,17 @@ lock_briefly(struct fdb *fdb)
 	return false;
 }
 
+/* fdb_see() without the lock: whoever has the address keeps it, and a new one is not learned. */
+static enum fdb_seen
+see_only(const struct fdb *fdb, uint64_t key, uint16_t owner)
+{
+	uint64_t value;
+
+	if (!find(fdb, key, &value))
+		return FDB_SEEN_FULL;
+	return owner_of(value) == owner ? FDB_SEEN_KNOWN : FDB_SEEN_TAKEN;
+}
+
 enum fdb_seen
 fdb_see(struct fdb *fdb, uint64_t key, uint16_t owner, uint32_t limit, uint32_t now)
 {
@@ -214,8 +225,7 @@ fdb_see(struct fdb *fdb, uint64_t key, uint16_t owner, uint32_t limit, uint32_t 
 			((value & STATIC) || seen_at(value) == now))
 		return FDB_SEEN_KNOWN;
 	if (!lock_briefly(fdb))
-		return find(fdb, key, &value) && owner_of(value) != owner ? FDB_SEEN_TAKEN
-									  : FDB_SEEN_FULL;
+		return see_only(fdb, key, owner);
 	if (find(fdb, key, &value)) {
 		seen = see_again(fdb, key, value, owner, limit, now);
 	} else if (*count_of(fdb, owner) < limit && put(fdb, key, make_value(owner, now)) == 0) {

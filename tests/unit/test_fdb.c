@@ -149,6 +149,29 @@ test_seen_by_a_worker_whose_time_is_ahead(void **state)
 	assert_true(fdb_give_way(fdb, rcu, 130, 20, 121));
 }
 
+/* It is called twice, and the second time the lock is not to be had. */
+static bool
+see_meanwhile(uint64_t key, uint16_t owner, uint32_t seen, void *arg)
+{
+	if (owner != 130)
+		return false;
+	*(enum fdb_seen *)arg = fdb_see(fdb, key, 130, 1, seen + 1);
+	assert_int_equal(fdb_see(fdb, key, 131, 1, seen + 2), FDB_SEEN_TAKEN);
+	return true;
+}
+
+/* A worker that cannot have the lock at once goes on with what it finds. */
+static void
+test_seen_while_another_thread_has_the_lock(void **state)
+{
+	enum fdb_seen own = FDB_SEEN_FULL;
+
+	(void)state;
+	assert_int_equal(fdb_see(fdb, 0x00a000000004, 130, 1, 200), FDB_SEEN_NEW);
+	assert_int_equal(fdb_forget(fdb, rcu, see_meanwhile, &own), 1);
+	assert_int_equal(own, FDB_SEEN_KNOWN);
+}
+
 int
 main(void)
 {
@@ -158,6 +181,7 @@ main(void)
 		cmocka_unit_test(test_bursts),
 		cmocka_unit_test(test_changes_are_told),
 		cmocka_unit_test(test_seen_by_a_worker_whose_time_is_ahead),
+		cmocka_unit_test(test_seen_while_another_thread_has_the_lock),
 		cmocka_unit_test(test_room_for_coming_and_going),
 	};
 
