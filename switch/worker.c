@@ -198,6 +198,17 @@ work_round(struct worker *w)
 	return moved;
 }
 
+/* Another tenth of a second has begun. */
+static void
+note_tenth(struct worker *w, uint64_t now)
+{
+	uint64_t tenth = rte_get_tsc_hz() / 10;
+
+	w->now = (uint32_t)(now / tenth);
+	w->next_tenth = (now / tenth + 1) * tenth;
+	w->uplink_source = 0; /* so that the FDB sees it too, now and then */
+}
+
 /* Count a round, for whoever wants to know how busy the worker is. One look at the clock. */
 static void
 count_round(struct worker *w, uint64_t *began, bool moved)
@@ -209,13 +220,8 @@ count_round(struct worker *w, uint64_t *began, bool moved)
 		w->busy_cycles += now - *began;
 	w->rounds++;
 	*began = now;
-	if (unlikely(now >= w->next_tenth)) {
-		uint64_t tenth = rte_get_tsc_hz() / 10;
-
-		w->now = (uint32_t)(now / tenth);
-		w->next_tenth = (now / tenth + 1) * tenth;
-		w->uplink_source = 0; /* so that the FDB sees it too, now and then */
-	}
+	if (unlikely(now >= w->next_tenth))
+		note_tenth(w, now);
 }
 
 int
@@ -230,6 +236,7 @@ worker_run(void *arg)
 	w->pause_timeout = RTE_MAX(PAUSE_MAX_MS * rte_get_tsc_hz() / MS_PER_S, w->retry_timeout);
 	rte_rcu_qsbr_thread_online(sw->rcu, w->index);
 	began = rte_rdtsc();
+	note_tenth(w, began); /* frames may have come before the first round */
 	while (likely(!__atomic_load_n(&sw->stop, __ATOMIC_RELAXED))) {
 		count_round(w, &began, work_round(w) > 0);
 		rte_rcu_qsbr_quiescent(sw->rcu, w->index);

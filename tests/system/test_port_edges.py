@@ -3,6 +3,7 @@
 
 import os
 import struct
+import threading
 import time
 
 import pytest
@@ -307,3 +308,29 @@ def test_what_is_dropped_from_another_address_is_counted_once(tmp_path):
         assert (st["tx_total"], st["tx_drop_offload"], st["rx_total"]) == (6, 5, 0)
         for g in (a, b):
             g.close()
+
+
+def test_addresses_that_are_seen_while_the_switch_starts(tmp_path):
+    """They are learned as others are: none of them is static, so all are forgotten some time."""
+    ports = Ports(tmp_path, a="")
+    runs = threading.Event()
+
+    def talk(wire):
+        for i in range(1, 20000):
+            wire.send(b"\xff" * 6 + struct.pack(">HI", 0x0200, i) + b"\x88\xb5" + bytes(46))
+            if runs.wait(0.002):
+                return
+
+    with Wire("af_packet") as wire:
+        wire.open()
+        thread = threading.Thread(target=talk, args=[wire])
+        thread.start()
+        try:
+            with wire.switch(*ports.args()) as s:
+                runs.set()
+                wait_for(lambda: s.telemetry("/vhost_switch/fdb"), 5, "an address")
+                known = [r for page in s.pages("/vhost_switch/fdb") for r in page.values()]
+                assert {r["static"] for r in known} == {"no"}
+        finally:
+            runs.set()
+            thread.join()
