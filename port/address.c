@@ -96,6 +96,21 @@ guests_report_address(struct guests *guests, struct guest *g, uint64_t key,
 	report(guests, g, what);
 }
 
+/*
+ * A guest may not have an address, which is logged once. Returns why: -EINVAL, -EEXIST or -ENOSPC.
+ */
+static int
+refuse(struct guests *guests, struct guest *g, uint64_t key, int why)
+{
+	bool *logged = why == -EINVAL ? &g->invalid_logged : &g->taken_logged;
+
+	if (!*logged)
+		guests_report_address(guests, g, key, why == -EINVAL ? GUEST_REPORT_SOURCE_INVALID
+			: why == -EEXIST ? GUEST_REPORT_MAC_TAKEN : GUEST_REPORT_FDB_FULL);
+	*logged = true;
+	return why;
+}
+
 /* The device of a registered guest was started again, and this is the source of its first frame. */
 static int
 learn_again(struct guests *guests, struct guest *g, const struct rte_ether_addr *mac)
@@ -107,9 +122,9 @@ learn_again(struct guests *guests, struct guest *g, const struct rte_ether_addr 
 		return 0;
 	}
 	if (!rte_is_valid_assigned_ether_addr(mac))
-		return -EINVAL;
+		return refuse(guests, g, key, -EINVAL);
 	if (fdb_lookup(guests->fdb, key) != FDB_NONE)
-		return -EEXIST;
+		return refuse(guests, g, key, -EEXIST);
 	__atomic_store_n(&g->forgetting, true, __ATOMIC_RELEASE);
 	guests_wake(guests);
 	return -EINPROGRESS;
@@ -127,20 +142,12 @@ guests_learn(struct guests *guests, struct guest *g, const struct rte_ether_addr
 
 	if (filters && rte_rdtsc() < g->learn_after)
 		return -EAGAIN;
-	if (!rte_is_valid_assigned_ether_addr(mac)) {
-		if (!g->invalid_logged)
-			guests_report_address(guests, g, key, GUEST_REPORT_SOURCE_INVALID);
-		g->invalid_logged = true;
-		return -EINVAL;
-	}
+	if (!rte_is_valid_assigned_ether_addr(mac))
+		return refuse(guests, g, key, -EINVAL);
 	ret = fdb_add(guests->fdb, key, g->id);
 	if (ret < 0) {
-		if (!g->taken_logged)
-			guests_report_address(guests, g, key, ret == -EEXIST
-				? GUEST_REPORT_MAC_TAKEN : GUEST_REPORT_FDB_FULL);
-		g->taken_logged = true;
 		__atomic_store_n(&g->refused, true, __ATOMIC_RELAXED);
-		return ret;
+		return refuse(guests, g, key, ret);
 	}
 	g->taken_logged = false;
 	__atomic_store_n(&g->refused, false, __ATOMIC_RELAXED);

@@ -262,6 +262,12 @@ def test_started_again_with_another_mac(guests):
         b.quiet()
         assert s.guests()["1"]["mac"] == "02:00:00:00:0a:0b"
         assert consistent(s.stats(0))["tx_drop_no_destination"] == 1
+        b.stop()
+        b.start()
+        s.wait_path(1, "running")
+        b.send([b.frame(BROADCAST, src=a.mac)] * 2)  # one that is in use
+        s.wait_lines(f"(1) MAC_ADDRESS {a.mac.hex(':')} refused: registered to another guest", 1)
+        assert s.stats(1)["tx_drop_mac_taken"] == 2
 
 
 def test_limit_of_guests_is_one_clear_line(guests):
