@@ -125,6 +125,7 @@ learn_again(struct guests *guests, struct guest *g, const struct rte_ether_addr 
 		return refuse(guests, g, key, -EINVAL);
 	if (fdb_lookup(guests->fdb, key) != FDB_NONE)
 		return refuse(guests, g, key, -EEXIST);
+	g->learn_after = 0; /* the NIC has refused nothing */
 	__atomic_store_n(&g->forgetting, true, __ATOMIC_RELEASE);
 	guests_wake(guests);
 	return -EINPROGRESS;

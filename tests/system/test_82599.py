@@ -329,6 +329,13 @@ def test_the_cards_own_address_is_for_no_guest(wire, guests):
 
         wait_for(registered, what="the other address registered")
         assert filters(s) == {"020000000e01": 1}
+        # and with one more, at once, after its device was started again
+        refused = s.stats(0)["tx_drop_nic_refused"]
+        a.stop(), a.start()
+        s.wait_path(0, "running")
+        a.send([a.frame(OUTSIDE, b"me", src=bytes.fromhex("020000000e02"))])
+        wait_for(lambda: filters(s) == {"020000000e02": 1}, what="the filter")
+        assert s.stats(0)["tx_drop_nic_refused"] == refused
         a.close()
         s.wait_guests(0)
         assert s.telemetry("/nic82599/filters") == before
