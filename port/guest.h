@@ -61,7 +61,8 @@ enum guest_report {
 struct guest {
 	struct device *device;	 /**< its virtqueues */
 	struct port *port;	 /**< its named port, NULL: none */
-	uint64_t serial;	 /**< no other guest ever has the same; atomic */
+	uint64_t serial;	 /**< no other guest ever has the same */
+	uint64_t domain_serial; /**< serial, until its port changes domains; atomic */
 	uint16_t id;		 /**< device id */
 	uint16_t vlan;		 /**< VLAN_TAG_BASE + id; of a named port its native VLAN, or 0 */
 	uint16_t worker;	 /**< index of the worker that polls it */
@@ -116,7 +117,7 @@ struct guests {
 	unsigned int limit; /**< how many guests there can be */
 	int wake_fd;	    /**< eventfd, readable when guests_update_uplink() has work */
 	pthread_mutex_t mutex;
-	uint64_t serial;      /**< of the last guest; under the mutex */
+	uint64_t serial;      /**< the last that was given out; under the mutex */
 	uint16_t mirrored;    /**< device id, ID_MAX: none; under the mutex */
 	TAILQ_HEAD(, device) waiting; /**< for a place, the first to come first; under the mutex */
 	bool closing;		      /**< no more guests; under the mutex */

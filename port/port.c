@@ -195,7 +195,7 @@ change_port(struct guests *guests, const struct port_list *list, const struct po
 		ports_forget(guests, p, true);
 	__atomic_store_n(&p->rules, rules, __ATOMIC_RELEASE);
 	if (c->keys & DOMAIN_KEYS && p->guest != NULL) /* what waits for it is another domain's */
-		__atomic_store_n(&p->guest->serial, ++guests->serial, __ATOMIC_RELAXED);
+		__atomic_store_n(&p->guest->domain_serial, ++guests->serial, __ATOMIC_RELAXED);
 	if (c->keys & (DOMAIN_KEYS | RTE_BIT32(PORT_KEY_MAC)))
 		set_static(guests, p);
 }

@@ -142,12 +142,17 @@ send_run(struct worker *w, struct guest *to, struct burst *b, const struct run *
 
 static void flush_guest(struct worker *w, struct batch *batch);
 
-/* Drop what waits for who is not there any more. */
+/*
+ * Drop what waits for a guest that is not there any more, or in another domain. to is who has its
+ * id now, NULL: nobody.
+ */
 static void
-drop_frames(struct worker *w, struct batch *batch)
+drop_frames(struct worker *w, struct batch *batch, const struct guest *to)
 {
 	uint16_t i;
 
+	if (to != NULL && to->serial == batch->serial)
+		w->counters.guest[to->id].rx_drop[RX_DROP_RING_FULL] += batch->n;
 	for (i = 0; i < batch->n; i++)
 		count_sender(w, batch->frame[i]->port, false, TX_DROP_GUEST_FULL);
 	rte_pktmbuf_free_bulk(batch->frame, batch->n);
@@ -168,11 +173,12 @@ static inline struct batch *
 batch_of(struct worker *w, struct guest *to)
 {
 	struct batch *batch = &w->to_guest[to->id];
-	uint64_t serial = __atomic_load_n(&to->serial, __ATOMIC_RELAXED);
+	uint64_t serial = __atomic_load_n(&to->domain_serial, __ATOMIC_RELAXED);
 
-	if (unlikely(batch->serial != serial)) {
-		drop_frames(w, batch);
-		batch->serial = serial;
+	if (unlikely(batch->domain_serial != serial)) {
+		drop_frames(w, batch, to);
+		batch->serial = to->serial;
+		batch->domain_serial = serial;
 		retry_reset(&batch->retry);
 	}
 	return batch;
@@ -489,11 +495,11 @@ output_flush(struct worker *w)
 		output_flush_uplink(w);
 }
 
-/* Drop what stayed for a guest that has left; only its id is known any more. */
+/* Drop what stayed for a guest; to as above. */
 static void
-drop_orphans(struct worker *w, struct batch *batch)
+drop_orphans(struct worker *w, struct batch *batch, const struct guest *to)
 {
-	drop_frames(w, batch);
+	drop_frames(w, batch, to);
 	batch->listed = false;
 }
 
@@ -538,8 +544,9 @@ output_resume(struct worker *w)
 		struct guest *g = guests_get(w->sw->guests, w->dirty[i]);
 
 		forget_senders(w, batch);
-		if (g == NULL || g->serial != batch->serial) {
-			drop_orphans(w, batch);
+		if (g == NULL || __atomic_load_n(&g->domain_serial, __ATOMIC_RELAXED) !=
+				batch->domain_serial) {
+			drop_orphans(w, batch, g);
 			continue;
 		}
 		batch->guest = g;
@@ -554,6 +561,6 @@ output_drop_all(struct worker *w)
 	uint16_t i;
 
 	for (i = 0; i < w->n_dirty; i++)
-		drop_orphans(w, &w->to_guest[w->dirty[i]]);
+		drop_orphans(w, &w->to_guest[w->dirty[i]], NULL);
 	w->n_dirty = 0;
 }

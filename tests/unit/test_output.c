@@ -103,7 +103,7 @@ setup(void **state)
 		device[i].vq[0] = (struct virtqueue){ .usable = true, .size = RING, .notify_fd = -1,
 			.callfd = -1, .desc = mem.desc, .avail = &mem.avail, .used = &mem.used };
 		guest[i] = (struct guest){ .device = &device[i], .id = (uint16_t)i, .serial = i + 1,
-			.registered = true };
+			.domain_serial = i + 1, .registered = true };
 		guests.by_id[i] = &guest[i];
 	}
 	return 0;
@@ -288,12 +288,13 @@ test_what_stayed_for_a_guest_that_left_is_dropped(void **state)
 	(void)state;
 	put(60, 4);
 	flush();
-	guest[1].serial = 99; /* another guest with the same id */
+	guest[1].serial = guest[1].domain_serial = 99; /* another guest with the same id */
 	offer(RING, 1500);
 	output_resume(w);
 	flush();
 	assert_int_equal(nb_arrived, 0);
 	assert_int_equal(SENDER_FULL, 4);
+	assert_int_equal(w->counters.guest[1].rx_drop[RX_DROP_RING_FULL], 0);
 	assert_int_equal(w->n_dirty, 0);
 }
 
