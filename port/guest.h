@@ -84,7 +84,8 @@ struct guest {
 	uint64_t refused_mac;	 /**< key of the address of those reports; atomic */
 	uint64_t learn_after;	 /**< TSC, no MAC is learned before; its worker's own */
 	uint64_t last_source; /**< key that it sent from last, with its domain; its worker's own */
-	uint32_t last_seen;   /**< when that was noted, tenths of a second; its worker's own */
+	uint32_t last_seen; /**< when that was noted, or without a port when it sent from its MAC,
+			     * tenths of a second; its worker's own */
 	uint32_t last_reload; /**< of the rules at that time; its worker's own */
 	struct limits limits;
 	uint16_t next_pair; /**< with a limit, the queue pair whose turn it is; its worker's own */

@@ -43,6 +43,8 @@ announce(struct worker *w, struct guest *g, uint64_t key)
 		__ATOMIC_RELAXED);
 	if (!guest_is_registered(g))
 		return;
+	if (key == g->mac) /* another source is not its address now */
+		g->last_seen = w->now;
 	m = rte_net_make_rarp_packet(w->sw->pool, &header.src_addr);
 	if (m == NULL) {
 		w->counters.guest[g->id].tx_drop[TX_DROP_NO_MBUF]++;

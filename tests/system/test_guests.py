@@ -199,6 +199,10 @@ def test_rarp_announces_a_migrated_guest(guests):
         frame = a.recv(1)[0]
         assert frame[6:12] == b.mac and frame[12:14] == b"\x80\x35"
         s.wait_log("(1) MAC_ADDRESS")
+        # that is its address, as if the guest had sent from it
+        b.send([b.frame(a, b"beside", src=bytes.fromhex("020000000b0b"))])
+        assert a.recv(1)[0][14:20] == b"beside"
+        assert s.guests()["1"]["mac"] == b.mac.hex(":")
 
 
 def test_several_sockets_and_dev_basename():
