@@ -364,6 +364,25 @@ drop_source(struct worker *w, const struct guest *g, int error)
 	return 1;
 }
 
+/*
+ * A guest that sends from several addresses may have its own after others in each burst: look
+ * at all of n frames before it is taken for silent.
+ */
+static void
+look_for_mac(const struct worker *w, struct guest *from, const struct burst *b, uint16_t n)
+{
+	uint16_t i;
+
+	for (i = 1; i < n; i++) {
+		const struct rte_ether_hdr *eth = (const void *)b->data[i];
+
+		if (fdb_key(&eth->src_addr) == from->mac) {
+			from->last_seen = w->now;
+			return;
+		}
+	}
+}
+
 uint16_t
 forward_from_guest(struct worker *w, struct guest *from, struct burst *b)
 {
@@ -387,6 +406,8 @@ forward_from_guest(struct worker *w, struct guest *from, struct burst *b)
 		progress = forward_run(w, from, b, &i);
 		gather(b, (uint16_t)(i + GATHER_AHEAD));
 	}
+	if (unlikely(w->now - from->last_seen > ADDRESS_SILENCE / 2))
+		look_for_mac(w, from, b, i);
 	return i;
 }
 

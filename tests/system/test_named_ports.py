@@ -13,7 +13,7 @@ from harness import Switch, Wire, wait_for
 from named import Ports, reload, switch_of
 from traffic import consistent
 from vhostuser import (DESC_WRITE, F_CSUM, F_GUEST_CSUM, F_GUEST_TSO4, F_HOST_TSO4, F_MRG_RXBUF,
-                       Guest)
+                       HDR_LEN, Guest)
 
 KINDS = ["af_packet", "tap", "82599"]
 ALL = dict(a="vlan=10", b="vlan=10", c="vlan=20", t="trunk=10;20;100-199", n="vlan=10 trunk=20;30",
@@ -395,12 +395,24 @@ def test_source_check_keeps_to_the_ports_addresses(tmp_path):
             g.close()
 
 
+def send_at_once(g, frames):
+    """So that they are one burst."""
+    ring = g.rings[1]
+    heads = [g.free_tx[1].pop() for _ in frames]
+    for head, frame in zip(heads, frames):
+        g.mem[ring.buf(head) + HDR_LEN:ring.buf(head) + HDR_LEN + len(frame)] = frame
+        ring.set_desc(head, HDR_LEN + len(frame))
+    ring.offer(heads)
+    g.send([])  # wait for them
+
+
 def test_a_guest_without_a_port_may_change_its_mac(guests):
+    """When its own is silent; not that of c, which sends from it in the middle of its bursts."""
     with Switch() as s:
-        a, b = guests(s, 2)
-        for g in (a, b):
+        a, b, c = guests(s, 3)
+        for g in (a, b, c):
             g.announce()
-        s.wait_registered(*(":".join(f"{x:02x}" for x in g.mac) for g in (a, b)))
+        s.wait_registered(*(":".join(f"{x:02x}" for x in g.mac) for g in (a, b, c)))
         new = bytes.fromhex("020000000abc")
         a.send([a.frame(b, b"another one beside it", src=new)])
         b.poll()
@@ -408,9 +420,14 @@ def test_a_guest_without_a_port_may_change_its_mac(guests):
 
         def moved():
             a.send([a.frame(b, b"from now on", src=new)])
+            send_at_once(c, [c.frame(b, src=b"\x02\0\0\0\x0a\xbd"), c.frame(b)])
+            b.poll()
             return s.telemetry("/vhost_switch/fdb").get("0") == "02:00:00:00:0a:bc"
         wait_for(moved, 10, "the new MAC")
         b.poll()
+        send_at_once(c, [c.frame(b, src=b"\x02\0\0\0\x0a\xbd"), c.frame(b)])
+        s.settle()
+        assert s.telemetry("/vhost_switch/fdb")["2"] == c.mac.hex(":")
         b.send([b.frame("02:00:00:00:0a:bc", b"to the new one")])
         assert any(f[14:28] == b"to the new one" for f in a.recv(1))
 
