@@ -44,7 +44,7 @@ describe_guest(unsigned int id, struct dict *d)
 	if (g->port != NULL)
 		answer_string(d, "port", g->port->name);
 	answer_string(d, "mac", mac);
-	answer_number(d, "vlan", g->vlan);
+	answer_number(d, "vlan", g->port != NULL ? g->port->rules->settings->vlan : g->vlan);
 	answer_number(d, "worker", g->worker);
 	answer_number(d, "rx_rings", count_rings(g->device->rx));
 	answer_number(d, "tx_rings", count_rings(g->device->tx));

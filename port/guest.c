@@ -244,7 +244,6 @@ join_port(struct guests *guests, struct device *d)
 	if (g == NULL)
 		return -ENOMEM;
 	g->port = p;
-	g->vlan = p->rules->settings->vlan;
 	g->registered = true;
 	snprintf(g->label, sizeof(g->label), " port %s:", p->name);
 	uplink_drain(guests->uplink, p->id);

@@ -64,7 +64,7 @@ struct guest {
 	uint64_t serial;	 /**< no other guest ever has the same */
 	uint64_t domain_serial; /**< serial, until its port changes domains; atomic */
 	uint16_t id;		 /**< device id */
-	uint16_t vlan;		 /**< VLAN_TAG_BASE + id; of a named port its native VLAN, or 0 */
+	uint16_t vlan;		 /**< VLAN_TAG_BASE + id; not of a named port's guest */
 	uint16_t worker;	 /**< index of the worker that polls it */
 	bool registered;	 /**< has a MAC, and its filter is set; atomic, release */
 	bool pending;		 /**< has a MAC that the NIC is yet to be given; atomic */

@@ -321,6 +321,7 @@ def test_reload_adds_removes_and_changes(tmp_path):
         del ports.ports["gone"]
         ports.ports.update(b="vlan=20", new="vlan=10", other="vlan=20 offload=no")
         reload(s, ports, "2 ports added, 2 removed, 1 changed")
+        assert s.guests()["129"]["vlan"] == 20
         s.wait_log("port gone: guest left")
         s.wait_log("port other: guest left")
         assert not os.path.exists(tmp_path / "gone") and os.path.exists(tmp_path / "other")
