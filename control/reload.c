@@ -7,16 +7,20 @@
 #include "port/guest.h"
 #include "vhost/socket.h"
 
+/* Add a port that is not there yet, and make its socket, unless it has one. */
 static int
 open_port(struct guests *guests, const struct port_settings *settings)
 {
-	struct port *p;
+	struct port *p = ports_by_name(&guests->ports, settings->name);
 
-	ports_add(guests, settings);
-	p = ports_by_name(&guests->ports, settings->name);
+	if (p == NULL) {
+		ports_add(guests, settings);
+		p = ports_by_name(&guests->ports, settings->name);
+	}
 	if (p == NULL)
 		return -ENOENT;
-	p->socket = socket_open_port(p->rules->settings, p);
+	if (p->socket == NULL)
+		p->socket = socket_open_port(p->rules->settings, p);
 	return p->socket != NULL ? 0 : -EIO;
 }
 
@@ -82,12 +86,8 @@ use(struct guests *guests, struct ports_config *after, const struct ports_change
 		return;
 	}
 	close_removed(guests);
-	for (i = 0; i < changes->n; i++) {
-		const struct port_change *c = &changes->port[i];
-
-		if (c->kind == PORT_ADDED || c->kind == PORT_REPLACED)
-			open_port(guests, c->after);
-	}
+	for (i = 0; i < after->n; i++) /* also one that had no place or no socket the last time */
+		open_port(guests, &after->port[i]);
 	assign_pools(guests);
 	RTE_LOG(INFO, CONFIG, "config: %s\n", text);
 }

@@ -271,8 +271,10 @@ sockets_open(const struct config *cfg, const struct port_ops *ops)
 		s->client = is_client(cfg, path);
 		s->internal = path == cfg->cuse_socket;
 		s->not_offered = library_not_offered(cfg->mergeable, cfg->tso, cfg->tx_csum);
-		if (listen_at(s, cfg) < 0) {
-			RTE_LOG(ERR, CONFIG, "cannot make the vhost-user socket %s\n", path);
+		ret = listen_at(s, cfg);
+		if (ret < 0) {
+			RTE_LOG(ERR, CONFIG, "cannot make the vhost-user socket %s: %s\n", path,
+				strerror(-ret));
 			return -EIO;
 		}
 	}
@@ -302,6 +304,7 @@ socket_open_port(const struct port_settings *settings, struct port *port)
 {
 	struct vhost_socket *s = find_place();
 	bool on = settings->offload;
+	int ret;
 
 	if (s == NULL) {
 		RTE_LOG(ERR, CONFIG, "port %s: no place for its socket, others are being closed\n",
@@ -312,9 +315,10 @@ socket_open_port(const struct port_settings *settings, struct port *port)
 		.not_offered = library_not_offered(on, on, on) };
 	snprintf(s->own_path, sizeof(s->own_path), "%s", settings->socket);
 	s->path = s->own_path;
-	if (listen_at(s, sockets.cfg) < 0) {
-		RTE_LOG(ERR, CONFIG, "port %s: cannot make the vhost-user socket %s\n",
-			settings->name, s->path);
+	ret = listen_at(s, sockets.cfg);
+	if (ret < 0) {
+		RTE_LOG(ERR, CONFIG, "port %s: cannot make the vhost-user socket %s: %s\n",
+			settings->name, s->path, strerror(-ret));
 		close_socket(s);
 		s->port = NULL;
 		return NULL;

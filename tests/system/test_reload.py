@@ -2,6 +2,7 @@
 """Named ports while they change: nothing of a port that stays is lost, and nothing is left."""
 
 import os
+import resource
 import struct
 import time
 
@@ -180,3 +181,18 @@ def test_an_attack_on_the_fdb(tmp_path):
         assert resident_mb(s) < memory + 5
         for g in (evil, good, other):
             g.close()
+
+
+def test_a_socket_that_could_not_be_made_is_made_by_the_next_reload(tmp_path):
+    ports = Ports(tmp_path, a="")
+    with Switch(*ports.write()) as s:
+        used = {int(fd) for fd in os.listdir(f"/proc/{s.proc.pid}/fd")}
+        free = sorted(set(range(len(used) + 3)) - used)[2]
+        limits = resource.prlimit(s.proc.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(s.proc.pid, resource.RLIMIT_NOFILE, (free + 1, limits[1]))
+        ports.ports.update(b="", c="", d="")  # each needs two descriptors, and keeps one
+        reload(s, ports, "3 ports added, 0 removed, 0 changed")
+        assert s.has("port d: cannot make the vhost-user socket") and s.has("Too many open files")
+        resource.prlimit(s.proc.pid, resource.RLIMIT_NOFILE, limits)
+        reload(s, ports, "0 ports added, 0 removed, 0 changed")
+        ports.guest("d").close()
