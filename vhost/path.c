@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -28,16 +29,26 @@ path_is_served(const char *path)
 	return served;
 }
 
+#define PATH_SIZE sizeof(((struct sockaddr_un *)0)->sun_path)
+
+/* The name of the directory that a path is in. */
+static const char *
+directory_of(const char *path, char dir[PATH_SIZE])
+{
+	const char *slash = strrchr(path, '/');
+
+	snprintf(dir, PATH_SIZE, "%.*s", slash != NULL ? (int)RTE_MAX(slash - path, 1) : 1,
+		slash != NULL ? path : ".");
+	return dir;
+}
+
 /* The directory that a path is in. Returns false when there is none. */
 static bool
 find_directory(const char *path, struct stat *st)
 {
-	const char *slash = strrchr(path, '/');
-	char dir[sizeof(((struct sockaddr_un *)0)->sun_path)] = ".";
+	char dir[PATH_SIZE];
 
-	if (slash != NULL)
-		snprintf(dir, sizeof(dir), "%.*s", (int)RTE_MAX(slash - path, 1), path);
-	return stat(dir, st) == 0 && S_ISDIR(st->st_mode);
+	return stat(directory_of(path, dir), st) == 0 && S_ISDIR(st->st_mode);
 }
 
 static const char *
@@ -59,26 +70,37 @@ path_is_same(const char *a, const char *b)
 		in_a.st_dev == in_b.st_dev && in_a.st_ino == in_b.st_ino);
 }
 
+/* A server's socket is made in its directory, after a stale one was removed. */
+static int
+check_directory(const char *who, const char *path, struct error_line *error)
+{
+	char dir[PATH_SIZE];
+	struct stat st;
+
+	if (!find_directory(path, &st))
+		return error_set(error, -ENOENT, "%s '%s' is not in an existing directory", who,
+			path);
+	if (faccessat(AT_FDCWD, directory_of(path, dir), W_OK | X_OK, AT_EACCESS) < 0)
+		return error_set(error, -errno, "%s '%s' cannot be made: its directory must be "
+			"writable: %s", who, path, strerror(errno));
+	return 0;
+}
+
 int
 path_check(const char *who, const char *path, bool client, bool alone, struct error_line *error)
 {
-	size_t size = sizeof(((struct sockaddr_un *)0)->sun_path);
 	struct stat st;
 
-	if (strlen(path) >= size)
+	if (strlen(path) >= PATH_SIZE)
 		return error_set(error, -ENAMETOOLONG, "%s has a socket path of %zu bytes: it "
-			"accepts at most %zu", who, strlen(path), size - 1);
-	if (lstat(path, &st) < 0) {
-		if (client || find_directory(path, &st))
-			return 0;
-		return error_set(error, -ENOENT, "%s '%s' is not in an existing directory", who,
-			path);
-	}
+			"accepts at most %zu", who, strlen(path), PATH_SIZE - 1);
+	if (lstat(path, &st) < 0)
+		return client ? 0 : check_directory(who, path, error);
 	if (!S_ISSOCK(st.st_mode))
 		return error_set(error, -ENOTSOCK, "%s '%s' exists and is not a socket: it must be "
 			"a new path or a vhost-user socket", who, path);
 	if (!client && alone && path_is_served(path))
 		return error_set(error, -EADDRINUSE, "%s '%s' is in use by a running server: it "
 			"must be a socket of this switch alone", who, path);
-	return 0;
+	return !client && alone ? check_directory(who, path, error) : 0;
 }

@@ -29,8 +29,8 @@ bool path_is_served(const char *path);
 bool path_is_same(const char *a, const char *b);
 
 /**
- * See that a socket can be made, or with a client connected to: its path is not too long, is in an
- * existing directory, and is a new one or that of a socket.
+ * See that a socket can be made, or with a client connected to: its path is not too long, is in a
+ * directory that can be written to, and is a new one or that of a socket.
  *
  * @param who what names the path, for the error line
  * @param path the path

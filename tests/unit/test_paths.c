@@ -72,6 +72,28 @@ test_path_check(void **state)
 	unlink("s");
 }
 
+/* A stale socket has to be removed there; one that this switch serves is left as it is. */
+static void
+test_directories_that_cannot_be_written_to(void **state)
+{
+	bool root = geteuid() == 0;
+	int fd = serve("stale");
+
+	(void)state;
+	close(fd);
+	assert_int_equal(chmod(".", 0555), 0);
+	assert_true(!root || seteuid(65534) == 0);
+	assert_int_equal(path_check("x", "new", false, true, &error), -EACCES);
+	assert_string_equal(error.text, "x 'new' cannot be made: its directory must be writable: "
+		"Permission denied");
+	assert_int_equal(path_check("x", "stale", false, true, &error), -EACCES);
+	assert_int_equal(path_check("x", "stale", false, false, &error), 0);
+	assert_int_equal(path_check("x", "new", true, true, &error), 0);
+	assert_true(!root || seteuid(0) == 0);
+	assert_int_equal(chmod(".", 0700), 0);
+	unlink("stale");
+}
+
 static int
 check_ports(const struct config *cfg, const struct ports_config *in_use)
 {
@@ -171,6 +193,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_same_path),
 		cmocka_unit_test(test_path_check),
+		cmocka_unit_test(test_directories_that_cannot_be_written_to),
 		cmocka_unit_test(test_ports_and_other_sockets),
 		cmocka_unit_test(test_no_default_beside_ports),
 		cmocka_unit_test(test_sockets_in_use),
