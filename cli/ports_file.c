@@ -36,6 +36,7 @@ struct scan {
 	unsigned int line;
 	unsigned int copied; /* lines that are sections or entries */
 	bool in_section;
+	FILE *copy;
 	struct error_line *error;
 };
 
@@ -82,7 +83,7 @@ cut_comment(struct scan *s, char *line)
 }
 
 static int
-check_title(struct scan *s, const char *line)
+copy_title(struct scan *s, const char *line)
 {
 	const char *end = strchr(line, ']');
 
@@ -94,11 +95,13 @@ check_title(struct scan *s, const char *line)
 			"characters: it must have at most %u", s->file, s->line,
 			(size_t)(end - line - 1), CFG_NAME_LEN - 1);
 	s->in_section = true;
+	fprintf(s->copy, "%s\n", line);
 	return 0;
 }
 
+/* Without the blanks around its "=", for which there may be no room in the lines of rte_cfgfile. */
 static int
-check_entry(struct scan *s, const char *line)
+copy_entry(struct scan *s, const char *line)
 {
 	const char *equals = strchr(line, '='), *value;
 	size_t len;
@@ -122,12 +125,13 @@ check_entry(struct scan *s, const char *line)
 		return error_set(s->error, -EINVAL, "%.200s:%u: %.*s has a value of %zu "
 			"characters: in a file it must have at most %u", s->file, s->line, (int)len,
 			line, strlen(value), CFG_VALUE_LEN - 1);
+	fprintf(s->copy, "%.*s=%s\n", (int)len, line, value);
 	return 0;
 }
 
 /* Check a file's text line by line, and write what is not a comment to the copy. */
 static int
-scan(struct scan *s, char *text, FILE *copy)
+scan(struct scan *s, char *text)
 {
 	char *line;
 	int ret;
@@ -140,13 +144,12 @@ scan(struct scan *s, char *text, FILE *copy)
 		line = strip(line);
 		if (line[0] == '\0')
 			continue;
-		ret = line[0] == '[' ? check_title(s, line) : check_entry(s, line);
+		ret = line[0] == '[' ? copy_title(s, line) : copy_entry(s, line);
 		if (ret < 0)
 			return ret;
-		fprintf(copy, "%s\n", line);
 		s->copied++;
 	}
-	return fflush(copy) != 0 || ferror(copy) ? cannot_read(s->file, ENOMEM, s->error) : 0;
+	return fflush(s->copy) != 0 || ferror(s->copy) ? cannot_read(s->file, ENOMEM, s->error) : 0;
 }
 
 /* All that a descriptor has, for free(). */
@@ -237,19 +240,18 @@ load(const char *file, struct error_line *error)
 	struct scan s = { .file = file, .error = error };
 	char *text = read_text(file, error);
 	struct rte_cfgfile *loaded = NULL;
-	FILE *copy = NULL;
 	int fd = -1;
 
 	if (text != NULL) {
 		fd = memfd_create("ports", MFD_CLOEXEC);
-		copy = fd >= 0 ? fdopen(fd, "w") : NULL;
-		if (copy == NULL)
+		s.copy = fd >= 0 ? fdopen(fd, "w") : NULL;
+		if (s.copy == NULL)
 			cannot_read(file, errno, error);
 	}
-	if (copy != NULL && scan(&s, text, copy) == 0)
+	if (s.copy != NULL && scan(&s, text) == 0)
 		loaded = load_copy(&s, fd);
-	if (copy != NULL)
-		fclose(copy);
+	if (s.copy != NULL)
+		fclose(s.copy);
 	else if (fd >= 0)
 		close(fd);
 	free(text);

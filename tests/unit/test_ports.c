@@ -85,6 +85,7 @@ static void
 test_every_key(void **state)
 {
 	struct ports_config *ports;
+	char text[1000];
 
 	(void)state;
 	ports = load_good("storm=7k,name=A.z_0-9,socket=/run/s k,mode=client,vlan=4094,"
@@ -101,6 +102,11 @@ test_every_key(void **state)
 	check_every_key(&ports->port[0]);
 	assert_int_equal(ports->mac_age, 1);
 	assert_false(ports->flood_unknown);
+	ports_free(ports);
+	/* more blanks than a line of rte_cfgfile has room for */
+	snprintf(text, sizeof(text), WEB "vlan%300s %300s10\n", "=", "");
+	ports = load_good(NULL, NULL, text);
+	assert_int_equal(ports->port[0].vlan, 10);
 	ports_free(ports);
 }
 
