@@ -27,6 +27,9 @@
 /* Lists have ";", rte_cfgfile's own character for comments. */
 #define COMMENT '#'
 
+/* In UTF-8. */
+#define BYTE_ORDER_MARK "\357\273\277"
+
 /* Of a line that is not accepted, what an error line repeats. */
 #define QUOTED_MAX 64
 
@@ -176,6 +179,9 @@ read_all(const char *file, int fd, struct error_line *error)
 			"bytes", file, FILE_SIZE_MAX);
 	else if (strlen(text) != len)
 		error_set(error, -EINVAL, "--config %.200s has a zero byte: it must be text", file);
+	else if (strncmp(text, BYTE_ORDER_MARK, strlen(BYTE_ORDER_MARK)) == 0)
+		error_set(error, -EINVAL, "--config %.200s begins with a byte order mark, which "
+			"editors do not show: it must be text without one", file);
 	else
 		return text;
 	free(text);

@@ -328,8 +328,6 @@ static const struct {
 	CONTENT(WEB "isolated\n", ":3: 'isolated' is not KEY = VALUE" A_LINE),
 	CONTENT(WEB "= 1\n", ":3: '= 1' is not KEY = VALUE" A_LINE),
 	CONTENT(WEB "; vlan: 1\n", ":3: '; vlan: 1' is not KEY = VALUE" A_LINE),
-	CONTENT("\357\273\277[port web]\n", ":1: '\357\273\277[port web]' is not KEY = VALUE"
-		A_LINE),
 	CONTENT("[port web\nsocket=w\n", ":1: '[port web' is not a section: it must be [port NAME] "
 		"or [switch]"),
 	CONTENT("[port web] socket=w\n", ":1: '[port web] socket=w' is not a section"),
@@ -401,6 +399,9 @@ test_bad_files(void **state)
 	assert_int_equal(unlink("fifo.conf"), 0);
 	write_bytes("[switch]\n\0x", 11);
 	check_file(FILE_NAME, "--config " FILE_NAME " has a zero byte: it must be text");
+	write_bytes("\357\273\277" WEB, 3 + strlen(WEB));
+	check_file(FILE_NAME, "--config " FILE_NAME " begins with a byte order mark, which editors "
+		"do not show: it must be text without one");
 	memset(large, '\n', sizeof(large));
 	write_bytes(large, sizeof(large));
 	check_file(FILE_NAME, "--config " FILE_NAME " is too large: it must have less than 8388608 "
