@@ -174,7 +174,7 @@ draw_guest(struct screen *s, const struct guest *g, const struct guest_counters 
 	unsigned int pairs = 0, i;
 	char vlan[16];
 
-	if (s->last->serial[g->id] != g->serial)
+	if (!guest_serials_match(s->last->serial[g->id], g->serial))
 		memset(old, 0, sizeof(*old));
 	for (i = 0; i < QUEUE_PAIR_WORDS; i++)
 		pairs += (unsigned int)__builtin_popcountll(

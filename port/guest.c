@@ -152,7 +152,7 @@ new_guest(struct guests *guests, struct device *d, uint16_t id)
 	if (g == NULL)
 		return NULL;
 	snprintf(g->socket, sizeof(g->socket), "%s", d->path);
-	g->serial = g->domain_serial = ++guests->serial;
+	g->serial = guest_serial(++guests->joined);
 	g->device = d;
 	g->id = id;
 	g->vlan = (uint16_t)(VLAN_TAG_BASE + id);

@@ -61,8 +61,7 @@ enum guest_report {
 struct guest {
 	struct device *device;	 /**< its virtqueues */
 	struct port *port;	 /**< its named port, NULL: none */
-	uint64_t serial;	 /**< no other guest ever has the same */
-	uint64_t domain_serial; /**< serial, until its port changes domains; atomic */
+	uint64_t serial;	 /**< guest_serial(), + 1 when frames that wait are stale; atomic */
 	uint16_t id;		 /**< device id */
 	uint16_t vlan;		 /**< VLAN_TAG_BASE + id; not of a named port's guest */
 	uint16_t worker;	 /**< index of the worker that polls it */
@@ -95,6 +94,20 @@ struct guest {
 	char socket[108];	 /**< path that it came by */
 };
 
+/** The first serial of a guest, of the number that no other guest ever has. */
+static inline uint64_t
+guest_serial(uint32_t number)
+{
+	return (uint64_t)number << 32;
+}
+
+/** Whether two serials are of one guest. */
+static inline bool
+guest_serials_match(uint64_t a, uint64_t b)
+{
+	return (a ^ b) >> 32 == 0;
+}
+
 /** A set of guests that workers walk; replaced, never changed. */
 struct guest_set {
 	unsigned int n;
@@ -118,7 +131,7 @@ struct guests {
 	unsigned int limit; /**< how many guests there can be */
 	int wake_fd;	    /**< eventfd, readable when guests_update_uplink() has work */
 	pthread_mutex_t mutex;
-	uint64_t serial;      /**< the last that was given out; under the mutex */
+	uint32_t joined;      /**< number of the last guest; under the mutex */
 	uint16_t mirrored;    /**< device id, ID_MAX: none; under the mutex */
 	TAILQ_HEAD(, device) waiting; /**< for a place, the first to come first; under the mutex */
 	bool closing;		      /**< no more guests; under the mutex */

@@ -183,6 +183,9 @@ remove_port(struct guests *guests, const char *name)
 /* Keys that say to which domains a port belongs. */
 #define DOMAIN_KEYS (RTE_BIT32(PORT_KEY_VLAN) | RTE_BIT32(PORT_KEY_TRUNK))
 
+/* Those that decide whether a frame may be delivered that waits for its guest. */
+#define STALE_KEYS (DOMAIN_KEYS | RTE_BIT32(PORT_KEY_LINK))
+
 static void
 change_port(struct guests *guests, const struct port_list *list, const struct port_change *c)
 {
@@ -194,8 +197,6 @@ change_port(struct guests *guests, const struct port_list *list, const struct po
 	if (c->keys & (DOMAIN_KEYS | RTE_BIT32(PORT_KEY_MAC)))
 		ports_forget(guests, p, true);
 	__atomic_store_n(&p->rules, rules, __ATOMIC_RELEASE);
-	if (c->keys & DOMAIN_KEYS && p->guest != NULL) /* what waits for it is another domain's */
-		__atomic_store_n(&p->guest->domain_serial, ++guests->serial, __ATOMIC_RELAXED);
 	if (c->keys & (DOMAIN_KEYS | RTE_BIT32(PORT_KEY_MAC)))
 		set_static(guests, p);
 }
@@ -216,6 +217,26 @@ apply_changes(struct guests *guests, const struct port_list *list,
 		if (changes->port[i].kind == PORT_CHANGED)
 			change_port(guests, list, &changes->port[i]);
 	}
+}
+
+/*
+ * What waits for guests of changed ports is of the domains before: workers drop it. Not before all
+ * of them have the new sets, for until then more of it may come. Waits for a grace period.
+ */
+static void
+drop_stale(struct guests *guests, const struct ports_changes *changes)
+{
+	unsigned int i;
+
+	for (i = 0; i < changes->n; i++) {
+		const struct port_change *c = &changes->port[i];
+		struct port *p = c->kind == PORT_CHANGED && c->keys & STALE_KEYS ?
+			ports_by_name(&guests->ports, c->after->name) : NULL;
+
+		if (p != NULL && p->guest != NULL)
+			__atomic_fetch_add(&p->guest->serial, 1, __ATOMIC_RELAXED);
+	}
+	wait_for_workers(guests->rcu);
 }
 
 /* Addresses of ports that may learn less than before: those that were seen last stay. */
@@ -297,6 +318,7 @@ ports_apply(struct guests *guests, struct ports_config *config,
 	guests->ports.list = list;
 	if (changes != NULL) {
 		ports_publish(guests, NULL); /* and a grace period */
+		drop_stale(guests, changes);
 		fdb_forget(guests->fdb, guests->rcu, is_astray, &guests->ports);
 		forget_surplus(guests);
 	}

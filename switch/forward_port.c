@@ -170,11 +170,16 @@ mbuf_to_port(struct worker *w, struct guest *to, uint16_t domain, uint16_t prior
 	rte_pktmbuf_free(m);
 }
 
-/* Whether a port gets a flooded frame of another, mine; NULL: of the uplink. */
+/*
+ * Whether a port gets a flooded frame of another, mine; NULL: of the uplink. While a reload has not
+ * made the new set of the domain yet, a port may have left it.
+ */
 static bool
-is_flooded(const struct port_rules *mine, const struct port_rules *theirs, bool unknown)
+is_flooded(const struct port_rules *mine, const struct port_rules *theirs, uint16_t domain,
+	bool unknown)
 {
 	return theirs->settings->link_up && (!unknown || theirs->settings->flood) &&
+		likely(port_has_domain(theirs, domain)) &&
 		(mine == NULL || !are_apart(mine, theirs));
 }
 
@@ -195,7 +200,7 @@ copies_to_domain(struct worker *w, const struct guest *from, const struct rte_mb
 		struct guest *to = set->guest[i];
 		struct rte_mbuf *copy;
 
-		if (to == from || !is_flooded(mine, port_rules(to->port), unknown))
+		if (to == from || !is_flooded(mine, port_rules(to->port), domain, unknown))
 			continue;
 		n++;
 		copy = rte_pktmbuf_copy(m, w->sw->pool, 0, UINT32_MAX);
@@ -331,8 +336,9 @@ run_to_member(struct worker *w, const struct guest *from, struct guest *to, stru
 static uint16_t
 flood_run(struct worker *w, struct guest *from, struct burst *b, struct run run, bool unknown)
 {
-	const struct guest_set *set = __atomic_load_n(
-		&w->sw->guests->ports.domain[key_domain(run.key)], __ATOMIC_ACQUIRE);
+	uint16_t domain = key_domain(run.key);
+	const struct guest_set *set = __atomic_load_n(&w->sw->guests->ports.domain[domain],
+		__ATOMIC_ACQUIRE);
 	unsigned int i, others = 0;
 
 	if (unlikely(output_holds_floods(w)))
@@ -345,7 +351,7 @@ flood_run(struct worker *w, struct guest *from, struct burst *b, struct run run,
 	for (i = 0; set != NULL && i < set->n; i++) {
 		const struct port_rules *theirs = port_rules(set->guest[i]->port);
 
-		if (set->guest[i] == from || !is_flooded(b->rules, theirs, unknown))
+		if (set->guest[i] == from || !is_flooded(b->rules, theirs, domain, unknown))
 			continue;
 		run_to_member(w, NULL, set->guest[i], b, &run);
 		others++;

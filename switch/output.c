@@ -142,19 +142,16 @@ send_run(struct worker *w, struct guest *to, struct burst *b, const struct run *
 
 static void flush_guest(struct worker *w, struct batch *batch);
 
-/*
- * Drop what waits for a guest that is not there any more, or in another domain. to is who has its
- * id now, NULL: nobody.
- */
+/* Drop what waits for who is not there any more, or for to, whose port has changed. */
 static void
 drop_frames(struct worker *w, struct batch *batch, const struct guest *to)
 {
 	uint16_t i;
 
-	if (to != NULL && to->serial == batch->serial)
-		w->counters.guest[to->id].rx_drop[RX_DROP_RING_FULL] += batch->n;
 	for (i = 0; i < batch->n; i++)
 		count_sender(w, batch->frame[i]->port, false, TX_DROP_GUEST_FULL);
+	if (to != NULL && guest_serials_match(to->serial, batch->serial))
+		w->counters.guest[to->id].rx_drop[RX_DROP_RING_FULL] += batch->n;
 	rte_pktmbuf_free_bulk(batch->frame, batch->n);
 	batch->n = 0;
 }
@@ -173,12 +170,11 @@ static inline struct batch *
 batch_of(struct worker *w, struct guest *to)
 {
 	struct batch *batch = &w->to_guest[to->id];
-	uint64_t serial = __atomic_load_n(&to->domain_serial, __ATOMIC_RELAXED);
+	uint64_t serial = __atomic_load_n(&to->serial, __ATOMIC_RELAXED);
 
-	if (unlikely(batch->domain_serial != serial)) {
+	if (unlikely(batch->serial != serial)) {
 		drop_frames(w, batch, to);
-		batch->serial = to->serial;
-		batch->domain_serial = serial;
+		batch->serial = serial;
 		retry_reset(&batch->retry);
 	}
 	return batch;
@@ -495,7 +491,7 @@ output_flush(struct worker *w)
 		output_flush_uplink(w);
 }
 
-/* Drop what stayed for a guest; to as above. */
+/* Drop what stayed for a guest that has left, and who has its id now, or whose port has changed. */
 static void
 drop_orphans(struct worker *w, struct batch *batch, const struct guest *to)
 {
@@ -544,8 +540,7 @@ output_resume(struct worker *w)
 		struct guest *g = guests_get(w->sw->guests, w->dirty[i]);
 
 		forget_senders(w, batch);
-		if (g == NULL || __atomic_load_n(&g->domain_serial, __ATOMIC_RELAXED) !=
-				batch->domain_serial) {
+		if (g == NULL || g->serial != batch->serial) {
 			drop_orphans(w, batch, g);
 			continue;
 		}

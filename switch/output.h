@@ -39,7 +39,6 @@ struct worker;
 struct batch {
 	struct guest *guest; /**< NULL: the uplink */
 	uint64_t serial;     /**< of the guest, to know it again in the next round */
-	uint64_t domain_serial; /**< the guest's, as it was when these frames came */
 	struct retry retry;
 	struct virtqueue *touched; /**< the guest's that is last in the burst's list of receivers */
 	uint16_t n;

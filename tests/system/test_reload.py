@@ -4,6 +4,7 @@
 import os
 import resource
 import struct
+import threading
 import time
 
 import pytest
@@ -196,3 +197,51 @@ def test_a_socket_that_could_not_be_made_is_made_by_the_next_reload(tmp_path):
         resource.prlimit(s.proc.pid, resource.RLIMIT_NOFILE, limits)
         reload(s, ports, "0 ports added, 0 removed, 0 changed")
         ports.guest("d").close()
+
+
+SLOW = ("--rx-retry-num", "1000", "--rx-retry-delay", "10000")
+
+
+@pytest.mark.parametrize("change", ["vlan=20", "link=down"])
+def test_what_waits_for_a_port_that_is_changed_is_dropped_and_counted(change, tmp_path):
+    ports = Ports(tmp_path, a="vlan=10", b="vlan=10")
+    with Switch(*ports.write(), *SLOW) as s:
+        a, b = ports.guest("a"), ports.guest("b", rx_buffers=0)
+        s.wait_guests(2)
+        a.send([a.frame(BROADCAST, b"waits")] * 5)
+        ports.ports["b"] = change
+        reload(s, ports, "0 ports added, 0 removed, 1 changed")
+        b.rings[0].offer(range(16))
+        s.settle()
+        b.quiet(0)
+        st = consistent(s.stats(129))
+        assert st["rx_total"] == st["rx_drop_ring_full"] == 5
+        for g in (a, b):
+            g.close()
+
+
+def test_nothing_of_a_vlan_waits_for_a_port_that_has_left_it(tmp_path):
+    """Nor what is flooded while a reload that takes its time goes on."""
+    ports = Ports(tmp_path, a="vlan=10", b="vlan=10", **{
+        f"m{i}": f"trunk=1000-3999 mac=02:00:00:00:00:{i:02x}" for i in range(16)})
+    with Switch(*ports.write(), *SLOW) as s:
+        a, b = ports.guest("a"), ports.guest("b", rx_buffers=0)
+        s.wait_guests(2)
+        done = threading.Event()
+
+        def flood():
+            while not done.is_set():
+                a.send([a.frame(BROADCAST, b"VLAN 10")])
+        sender = threading.Thread(target=flood)
+        sender.start()
+        ports.ports.update(b="vlan=20", **{
+            f"m{i}": f"trunk=1000-3999 mac=02:00:00:00:01:{i:02x}" for i in range(16)})
+        reload(s, ports, "0 ports added, 0 removed, 17 changed")
+        done.set()
+        sender.join()
+        b.rings[0].offer(range(256))
+        s.settle()
+        b.quiet(0)
+        consistent(s.stats(129))
+        for g in (a, b):
+            g.close()

@@ -247,9 +247,9 @@ create_guest(unsigned int id)
 	for (i = 0; i < RINGS; i++)
 		device_enable_ring(&device[id], (uint16_t)i, true);
 	device_set_running(&device[id], true);
-	guest[id] = (struct guest){ .serial = id + 1, .domain_serial = id + 1,
-		.id = (uint16_t)id, .registered = true,
-		.vlan = (uint16_t)(VLAN_TAG_BASE + id), .device = &device[id] };
+	guest[id] = (struct guest){ .serial = guest_serial(id + 1), .id = (uint16_t)id,
+		.registered = true, .vlan = (uint16_t)(VLAN_TAG_BASE + id),
+		.device = &device[id] };
 	memcpy(&guest[id].mac, mac, sizeof(mac));
 	check(fdb_add(guests.fdb, guest[id].mac, (uint16_t)id) == 0, "fdb_add");
 	guests.by_id[id] = &guest[id];

@@ -68,7 +68,7 @@ create_guest(unsigned int id)
 	for (i = 0; i < RINGS; i++)
 		device_enable_ring(&device[id], (uint16_t)i, true);
 	device_set_running(&device[id], true);
-	guest[id] = (struct guest){ .serial = id + 1, .domain_serial = id + 1, .id = (uint16_t)id,
+	guest[id] = (struct guest){ .serial = guest_serial(id + 1), .id = (uint16_t)id,
 		.vlan = (uint16_t)(VLAN_TAG_BASE + id), .registered = true,
 		.mac = fdb_key(&eth.dst_addr), .device = &device[id] };
 	check(fdb_add(guests.fdb, guest[id].mac, (uint16_t)id) == 0, "fdb_add");

@@ -102,8 +102,8 @@ setup(void **state)
 		device[i].rx[0] = 1;
 		device[i].vq[0] = (struct virtqueue){ .usable = true, .size = RING, .notify_fd = -1,
 			.callfd = -1, .desc = mem.desc, .avail = &mem.avail, .used = &mem.used };
-		guest[i] = (struct guest){ .device = &device[i], .id = (uint16_t)i, .serial = i + 1,
-			.domain_serial = i + 1, .registered = true };
+		guest[i] = (struct guest){ .device = &device[i], .id = (uint16_t)i,
+			.serial = guest_serial(i + 1), .registered = true };
 		guests.by_id[i] = &guest[i];
 	}
 	return 0;
@@ -288,13 +288,29 @@ test_what_stayed_for_a_guest_that_left_is_dropped(void **state)
 	(void)state;
 	put(60, 4);
 	flush();
-	guest[1].serial = guest[1].domain_serial = 99; /* another guest with the same id */
+	guest[1].serial = guest_serial(99); /* another guest with the same id */
 	offer(RING, 1500);
 	output_resume(w);
 	flush();
 	assert_int_equal(nb_arrived, 0);
 	assert_int_equal(SENDER_FULL, 4);
 	assert_int_equal(w->counters.guest[1].rx_drop[RX_DROP_RING_FULL], 0);
+	assert_int_equal(w->n_dirty, 0);
+}
+
+static void
+test_what_stayed_for_a_port_that_changed_is_dropped_and_counted(void **state)
+{
+	(void)state;
+	put(60, 4);
+	flush();
+	guest[1].serial++;
+	offer(RING, 1500);
+	output_resume(w);
+	flush();
+	assert_int_equal(nb_arrived, 0);
+	assert_int_equal(SENDER_FULL, 4);
+	assert_int_equal(w->counters.guest[1].rx_drop[RX_DROP_RING_FULL], 4);
 	assert_int_equal(w->n_dirty, 0);
 }
 
@@ -460,6 +476,7 @@ main(void)
 		T(test_more_may_wait_for_a_guest_that_is_changed),
 		T(test_nothing_waits_for_a_guest_that_is_stopped_or_disabled),
 		T(test_what_stayed_for_a_guest_that_left_is_dropped),
+		T(test_what_stayed_for_a_port_that_changed_is_dropped_and_counted),
 		T(test_what_a_guest_sent_before_it_left_is_not_counted_for_the_next),
 		T(test_too_long_does_not_block_those_after_it),
 		T(test_a_full_ring_is_not_taken_for_short_buffers),
