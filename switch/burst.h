@@ -144,6 +144,8 @@ struct burst {
 	struct guest *from;    /**< the sender */
 	uint64_t native_key;   /**< domain of untagged frames, in a key */
 	uint64_t source;       /**< key of the address that it sent from last */
+	uint16_t nb_unlearned; /**< frames from sources that there was no room for */
+	uint16_t unlearned[BURST_VIEWS]; /**< which these are */
 };
 
 /** Frames of a burst that have one destination. */

@@ -18,7 +18,7 @@
  * times a second at most.
  */
 static enum tx_drop
-allow_unlearned(struct worker *w, struct guest *g, const struct port_rules *rules)
+allow_unlearned(struct worker *w, struct guest *g, const struct port_rules *rules, bool *unlearned)
 {
 	if (rules->settings->learn > 0 && g->asked_room != w->now) {
 		g->asked_room = w->now;
@@ -26,13 +26,14 @@ allow_unlearned(struct worker *w, struct guest *g, const struct port_rules *rule
 	}
 	if (rules->settings->source_check)
 		return TX_DROP_SOURCE_NOT_ALLOWED;
-	w->counters.guest[g->id].fdb_full++;
 	g->unlearned = w->now;
+	*unlearned = true;
 	return TX_DROP_MAX;
 }
 
 enum tx_drop
-classify_source(struct worker *w, struct guest *g, const struct port_rules *rules, uint64_t key)
+classify_source(struct worker *w, struct guest *g, const struct port_rules *rules, uint64_t key,
+	bool *unlearned)
 {
 	struct rte_ether_addr mac;
 
@@ -43,7 +44,7 @@ classify_source(struct worker *w, struct guest *g, const struct port_rules *rule
 	case FDB_SEEN_TAKEN:
 		return TX_DROP_MAC_TAKEN;
 	case FDB_SEEN_FULL:
-		return allow_unlearned(w, g, rules);
+		return allow_unlearned(w, g, rules, unlearned);
 	case FDB_SEEN_MOVED:
 		guests_report_address(w->sw->guests, g, key, GUEST_REPORT_MOVED);
 		break;
@@ -61,8 +62,11 @@ classify_source(struct worker *w, struct guest *g, const struct port_rules *rule
 static bool
 see_source(struct burst *b, uint16_t i, uint64_t key)
 {
-	enum tx_drop why = classify_source(b->worker, b->from, b->rules, key);
+	bool unlearned = false;
+	enum tx_drop why = classify_source(b->worker, b->from, b->rules, key, &unlearned);
 
+	if (unlearned)
+		b->unlearned[b->nb_unlearned++] = i;
 	if (why != TX_DROP_MAX)
 		b->why[i] = (uint8_t)why;
 	return why == TX_DROP_MAX;
@@ -150,6 +154,16 @@ burst_set_sender(struct burst *b, struct worker *w, struct guest *from,
 	b->worker = w;
 	b->from = from;
 	b->source = from->last_source;
+	b->nb_unlearned = 0;
 	/* Without a native VLAN no frame is a usual one. */
 	b->native_key = rules->native == DOMAIN_NONE ? UINT64_MAX : domain_key(rules->native);
+}
+
+void
+classify_count_unlearned(const struct burst *b, uint16_t end)
+{
+	uint16_t i;
+
+	for (i = 0; i < b->nb_unlearned && b->unlearned[i] < end; i++)
+		b->worker->counters.guest[b->from->id].fdb_full++;
 }

@@ -56,10 +56,19 @@ void forward_announcement(struct worker *w, struct guest *from, struct rte_mbuf 
  * @param g the guest
  * @param rules its port's
  * @param key domain and source
+ * @param[out] unlearned set if it may, but there is no room for it: to be counted as fdb_full
  * @return why the guest may not send from it, TX_DROP_MAX: it may
  */
 enum tx_drop classify_source(struct worker *w, struct guest *g, const struct port_rules *rules,
-	uint64_t key);
+	uint64_t key, bool *unlearned);
+
+/**
+ * Count the frames of a named port's burst whose sources there was no room for.
+ *
+ * @param b the burst
+ * @param end the first frame that is not done with
+ */
+void classify_count_unlearned(const struct burst *b, uint16_t end);
 
 /**
  * Whom a frame from the NIC is for, if its domain has a named port. A flooded frame is used up.

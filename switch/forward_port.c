@@ -267,13 +267,19 @@ static enum tx_drop
 check_announcement(struct worker *w, struct guest *from, const struct port_rules *mine,
 	const struct rte_ether_hdr *eth)
 {
+	bool unlearned = false;
+	enum tx_drop why;
+
 	if (mine->native == DOMAIN_NONE)
 		return TX_DROP_VLAN_NOT_ALLOWED;
 	if (!mine->settings->link_up)
 		return TX_DROP_LINK_DOWN;
 	if (!limit_take_frame(&from->limits.storm, mine->settings->storm))
 		return TX_DROP_STORM;
-	return classify_source(w, from, mine, fdb_key(&eth->src_addr) | domain_key(mine->native));
+	why = classify_source(w, from, mine, fdb_key(&eth->src_addr) | domain_key(mine->native),
+		&unlearned);
+	w->counters.guest[from->id].fdb_full += unlearned;
+	return why;
 }
 
 void
@@ -469,6 +475,8 @@ forward_from_port(struct worker *w, struct guest *from, struct burst *b)
 		i = (uint16_t)(i + forward_run(w, from, b, i, &waits));
 		gather(b, (uint16_t)(i + GATHER_AHEAD));
 	}
+	if (unlikely(b->nb_unlearned > 0))
+		classify_count_unlearned(b, i);
 	if (unlikely(limited))
 		forward_charge(from, b, i);
 	return i;

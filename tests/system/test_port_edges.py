@@ -349,3 +349,17 @@ def test_addresses_that_are_seen_while_the_switch_starts(tmp_path):
         finally:
             runs.set()
             thread.join()
+
+
+def test_a_source_without_room_is_counted_once_for_a_frame_that_waits(tmp_path):
+    """The frame is looked at in each round until the ring has room or the time is up."""
+    ports = Ports(tmp_path, a="learn=0", b="")
+    with switch_of(ports, "--rx-retry-num", "1000", "--rx-retry-delay", "100") as s:
+        a, b = ports.guest("a"), ports.guest("b", rx_buffers=0)
+        s.wait_guests(2)
+        b.send([b.frame(a)])
+        a.send([a.frame(b)] * 3)
+        st = consistent(s.stats(128))
+        assert (st["tx_drop_guest_full"], st["fdb_full"]) == (3, 3)
+        for g in (a, b):
+            g.close()
