@@ -88,7 +88,6 @@ struct guest {
 	uint32_t last_reload; /**< of the rules at that time; its worker's own */
 	struct limits limits;
 	uint16_t next_pair; /**< with a limit, the queue pair whose turn it is; its worker's own */
-	uint32_t unlearned; /**< when it sent from an address that is not learned; its worker's */
 	uint32_t asked_room; /**< when room for an address was asked for; its worker's own */
 	char label[PORT_NAME_SIZE + 8]; /**< for log lines after its id: "" or " port NAME:" */
 	char socket[108];	 /**< path that it came by */

@@ -26,7 +26,6 @@ allow_unlearned(struct worker *w, struct guest *g, const struct port_rules *rule
 	}
 	if (rules->settings->source_check)
 		return TX_DROP_SOURCE_NOT_ALLOWED;
-	g->unlearned = w->now;
 	*unlearned = true;
 	return TX_DROP_MAX;
 }

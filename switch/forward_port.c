@@ -63,25 +63,6 @@ are_apart(const struct port_rules *a, const struct port_rules *b)
 	return a->settings->isolated && b->settings->isolated;
 }
 
-/*
- * With --vm2vm 2: whether a frame goes by the NIC's switch, which keeps it from the wire. What
- * comes back cannot be told from what comes from outside but by its source: so not from one that
- * the FDB does not know as the sender's.
- */
-static bool
-is_by_nic(const struct worker *w, const struct guest *from, const struct guest *to, uint64_t key)
-{
-	uint16_t domain = key_domain(key);
-	struct rte_ether_addr mac;
-
-	if (likely(!w->sw->uplink->loopback) || w->now - from->unlearned <= 1 ||
-			!port_rules(to->port)->settings->link_up)
-		return false;
-	fdb_key_to_mac(key, &mac);
-	return uplink_reaches(w->sw->uplink, to->id, &mac,
-		domain == DOMAIN_UNTAGGED ? 0 : domain);
-}
-
 static struct decision
 decide(struct worker *w, const struct guest *from, const struct port_rules *mine, uint64_t key,
 	uint16_t owner)
@@ -102,8 +83,7 @@ decide(struct worker *w, const struct guest *from, const struct port_rules *mine
 		if (unlikely(are_apart(mine, theirs)))
 			return drop_for(TX_DROP_ISOLATED);
 		if (likely(port_has_domain(theirs, key_domain(key))))
-			return unlikely(is_by_nic(w, from, to, key)) ? to_uplink(w, false)
-				: (struct decision){ .where = TO_PORT, .to = to };
+			return (struct decision){ .where = TO_PORT, .to = to };
 	} else if (owner < ID_MAX) { /* a static address: its guest is not there */
 		return drop_for(TX_DROP_GUEST_STOPPED);
 	}
@@ -423,6 +403,24 @@ run_to_port(struct worker *w, const struct guest *from, struct guest *to, struct
 	return run_to_member(w, from, to, b, run);
 }
 
+/*
+ * With --vm2vm 2: whether frames go by the NIC's switch, which keeps them from the wire. What comes
+ * back cannot be told from what comes from outside but by its source. So not those of a burst with
+ * sources that the FDB does not know as the sender's.
+ */
+static bool
+is_by_nic(const struct worker *w, const struct burst *b, const struct guest *to, uint64_t key)
+{
+	uint16_t domain = key_domain(key);
+	struct rte_ether_addr mac;
+
+	if (b->nb_unlearned > 0 || !port_rules(to->port)->settings->link_up)
+		return false;
+	fdb_key_to_mac(key, &mac);
+	return uplink_reaches(w->sw->uplink, to->id, &mac,
+		domain == DOMAIN_UNTAGGED ? 0 : domain);
+}
+
 /* The run of frame i. Returns how many frames are done with; if not all, the others wait. */
 static uint16_t
 forward_run(struct worker *w, struct guest *from, struct burst *b, uint16_t i, bool *waits)
@@ -435,6 +433,9 @@ forward_run(struct worker *w, struct guest *from, struct burst *b, uint16_t i, b
 	if (unlikely(key_is_dropped(run.key)))
 		return forward_drop_marked(w, from, b, &run);
 	d = decide(w, from, b->rules, run.key, owner);
+	if (unlikely(w->sw->uplink->loopback) && d.where == TO_PORT &&
+			is_by_nic(w, b, d.to, run.key))
+		d = to_uplink(w, false);
 	if ((d.where == TO_PORT || d.where == TO_DOMAIN) && forward_must_finish(run.key, d.to)) {
 		done = finish_first(w, from, b, i, &d);
 		*waits = done == 0;

@@ -150,12 +150,18 @@ set_vlan(struct uplink *up, struct uplink_vlan *has, uint64_t pools)
 }
 
 bool
-uplink_filters_match(const struct uplink_filters *f, uint16_t pool,
-	const struct rte_ether_addr *mac, uint16_t vlan)
+uplink_reaches(const struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac,
+	uint16_t vlan)
 {
-	unsigned int m = uplink_find_mac(f, mac), v = uplink_find_vlan(f, vlan);
+	const struct uplink_filters *f = __atomic_load_n(&up->switches, __ATOMIC_ACQUIRE);
+	uint16_t pool = uplink_pool(up, guest);
+	unsigned int m, v;
 
-	return pool != 0 && m < f->nb_macs && v < f->nb_vlans &&
+	if (f == NULL || pool == 0)
+		return false;
+	m = uplink_find_mac(f, mac);
+	v = uplink_find_vlan(f, vlan);
+	return m < f->nb_macs && v < f->nb_vlans &&
 		(f->mac[m].pools & f->vlan[v].pools & RTE_BIT64(pool)) != 0;
 }
 
@@ -165,8 +171,6 @@ uplink_switch(struct uplink *up, const struct uplink_filters *want)
 	struct uplink_filters *f = &up->switched[up->switches == &up->switched[0]];
 	unsigned int i, w;
 
-	if (!up->loopback)
-		return;
 	f->nb_vlans = f->nb_macs = 0;
 	for (i = 0; i < up->filters.nb_vlans; i++) {
 		w = uplink_find_vlan(want, up->filters.vlan[i].vlan);

@@ -27,7 +27,7 @@
  *
  * This is for NICs of net_ixgbe, whose driver alone has a call for the VLANs of a pool that runs.
  *
- * Threads: all under the guest table's mutex, but for uplink_filters_match().
+ * Threads: all under the guest table's mutex, but for uplink_reaches().
  */
 
 #include <stdbool.h>
@@ -57,15 +57,16 @@ struct uplink_filters {
 struct uplink;
 
 /**
- * Whether a frame lands in a pool. Any thread, while the filters do not change.
+ * Whether the NIC's switch takes a guest's frames to its pool, so that they may be sent to the NIC
+ * (--vm2vm 2 with pools that are assigned). A worker.
  *
- * @param f filters
- * @param pool the pool, 0: no
- * @param mac destination of the frame
- * @param vlan of its tag, 0: it has none
+ * @param up the uplink
+ * @param guest device id of the guest that they are for
+ * @param mac its address
+ * @param vlan their VLAN on the uplink, 0: they have no tag
  */
-bool uplink_filters_match(const struct uplink_filters *f, uint16_t pool,
-	const struct rte_ether_addr *mac, uint16_t vlan);
+bool uplink_reaches(const struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac,
+	uint16_t vlan);
 
 /**
  * Find an address.
@@ -83,7 +84,7 @@ unsigned int uplink_find_vlan(const struct uplink_filters *f, uint16_t vlan);
  * Let workers use what of the filters is wanted, with --vm2vm 2: before the others are removed, and
  * again when new ones have been added. A grace period must pass before the next call.
  *
- * @param up an uplink that assigns pools
+ * @param up an uplink that assigns pools, of a NIC that switches
  * @param want what is to be there
  */
 void uplink_switch(struct uplink *up, const struct uplink_filters *want);

@@ -319,24 +319,6 @@ uplink_tx_queue(const struct uplink *up, unsigned int worker, uint16_t sender,
 }
 
 /**
- * Whether the NIC's switch takes a guest's frames to its pool, so that they may be sent to the NIC
- * (--vm2vm 2 with pools that are assigned). A worker.
- *
- * @param up the uplink
- * @param guest device id of the guest that they are for
- * @param mac its address
- * @param vlan their VLAN on the uplink, 0: they have no tag
- */
-static inline bool
-uplink_reaches(const struct uplink *up, uint16_t guest, const struct rte_ether_addr *mac,
-	uint16_t vlan)
-{
-	const struct uplink_filters *f = __atomic_load_n(&up->switches, __ATOMIC_ACQUIRE);
-
-	return f != NULL && uplink_filters_match(f, uplink_pool(up, guest), mac, vlan);
-}
-
-/**
  * Give frames to the NIC. A worker, with a queue that uplink_tx_queue() gave it.
  *
  * @param up the uplink
