@@ -273,21 +273,6 @@ def test_frames_that_wait_are_taken_from_a_limit_once(tmp_path):
             g.close()
 
 
-def test_frames_that_wait_while_their_port_changes_its_vlan(tmp_path):
-    """They are dropped, and counted where they were going."""
-    ports = Ports(tmp_path, a="vlan=10", b="vlan=10")
-    with Switch(*ports.write(), "--rx-retry-num", "1000", "--rx-retry-delay", "10000") as s:
-        a, b = ports.guest("a"), ports.guest("b", rx_buffers=1)
-        s.wait_guests(2)
-        a.send([a.frame(BROADCAST)] * 5)
-        ports.ports["b"] = "vlan=20"
-        reload(s, ports, "0 ports added, 0 removed, 1 changed")
-        st = consistent(s.stats(129))
-        assert (st["rx_successful"], st["rx_drop_ring_full"]) == (1, 4)
-        for g in (a, b):
-            g.close()
-
-
 def test_an_address_that_moved_away_is_not_the_ports_any_more(tmp_path):
     """Nor for its next frame, though the port has sent from no other address since."""
     ports = Ports(tmp_path, a="", b="", c="")

@@ -206,16 +206,17 @@ SLOW = ("--rx-retry-num", "1000", "--rx-retry-delay", "10000")
 def test_what_waits_for_a_port_that_is_changed_is_dropped_and_counted(change, tmp_path):
     ports = Ports(tmp_path, a="vlan=10", b="vlan=10")
     with Switch(*ports.write(), *SLOW) as s:
-        a, b = ports.guest("a"), ports.guest("b", rx_buffers=0)
+        a, b = ports.guest("a"), ports.guest("b", rx_buffers=1)
         s.wait_guests(2)
-        a.send([a.frame(BROADCAST, b"waits")] * 5)
+        a.send([a.frame(BROADCAST, b"waits")] * 6)
         ports.ports["b"] = change
         reload(s, ports, "0 ports added, 0 removed, 1 changed")
-        b.rings[0].offer(range(16))
+        b.recv(1)
+        b.rings[0].offer(range(1, 16))
         s.settle()
         b.quiet(0)
         st = consistent(s.stats(129))
-        assert st["rx_total"] == st["rx_drop_ring_full"] == 5
+        assert (st["rx_total"], st["rx_successful"], st["rx_drop_ring_full"]) == (6, 1, 5)
         for g in (a, b):
             g.close()
 
