@@ -178,8 +178,8 @@ fdb_now(void)
 }
 
 /**
- * Tenths of a second since an address was seen. Each worker has a time of its own, which may be
- * behind that of the one that saw it: then there was no time since.
+ * Tenths of a second since an address was seen. Each worker has a time of its own. It may be
+ * earlier than when another worker saw the address: then the answer is 0.
  */
 static inline uint32_t
 fdb_silence(uint32_t seen, uint32_t now)

@@ -267,9 +267,8 @@ output_flush_uplink(struct worker *w)
 	if ((can & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) && (can & RTE_ETH_TX_OFFLOAD_UDP_CKSUM))
 		offloads = OFFLOAD_CSUM;
 	/*
-	 * Not OFFLOAD_ECN: there is no capability for it, and a NIC may leave CWR in more segments
-	 * than the first, as the 82599 does (datasheet, 8.2.3.9.3), where each says that a window
-	 * was reduced.
+	 * Not OFFLOAD_ECN: DPDK has no capability for it. CWR belongs in the first segment alone,
+	 * and the 82599 for one leaves it in others too (datasheet, 8.2.3.9.3).
 	 */
 	if (offloads != 0 && (can & RTE_ETH_TX_OFFLOAD_TCP_TSO))
 		offloads |= OFFLOAD_TSO4 | OFFLOAD_TSO6;

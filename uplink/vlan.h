@@ -86,13 +86,13 @@ vlan_priority(const struct rte_mbuf *m)
 	return vlan_in_frame(m) ? rte_be_to_cpu_16(vlan_header(m)->vlan_tci) >> 13 : 0;
 }
 
-/** Tags in front of IP that are looked behind, at most. */
+/** A packet is looked for behind so many tags at most. */
 #define VLAN_TAGS_MAX 2
 
 /**
- * Move the beginning of a frame behind its tags, of 802.1Q or 802.1ad, so that what is there looks
- * like an Ethernet header whose type is right. For rte_net_get_ptype(): that takes two tags for
- * granted if the first is one of 802.1ad, and knows no more than one else.
+ * Take a frame's tags off its front, of 802.1Q or 802.1ad, for rte_net_get_ptype(): that expects
+ * two tags if the first is of 802.1ad, and one at most if not. The addresses are wrong afterwards;
+ * the type and all that follows are right.
  *
  * @param m a frame of at least an Ethernet header in its first segment, or a view of one that
  *	belongs to the caller

@@ -66,7 +66,7 @@ def reserved_hugepages(want):
     try:
         f = open(NR_HUGEPAGES, "r+", encoding="ascii")
     except OSError:
-        yield  # there are none on this machine, or they are somebody else's
+        yield  # the kernel has none, or does not let us reserve any
         return
     with f:
         fcntl.flock(f, fcntl.LOCK_EX)
