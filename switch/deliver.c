@@ -129,7 +129,7 @@ copy_simple(const struct device *d, struct virtqueue *vq, bool packed, enum kind
 	struct burst *b, const struct run *run, uint16_t first, uint16_t available)
 {
 	uint16_t end = RTE_MIN(available, (uint16_t)(RTE_MIN(b->limit, run->end) - first));
-	uint16_t found = 0, index = vq->last_avail_idx, k;
+	uint16_t found = 0, index = vq->last_avail_idx, used = vq->last_used_idx, k;
 	const uint64_t key = run->key, mask = run->mask;
 	const bool odd = kind == KIND_ODD, asking = kind == KIND_ASKING;
 	const struct edit e = odd ? edit_of(run) : (struct edit){ 0, 0 };
@@ -158,18 +158,15 @@ copy_simple(const struct device *d, struct virtqueue *vq, bool packed, enum kind
 			break;
 		write_frame(d, t.at[k], kind, b, i, run, e, next_buffer(d, b, &t, k, found, i, e));
 		if (packed)
-			vring_put_used(vq, t.id[k], d->hdr_len + edited_len(b, i, e), 1);
+			used = vring_write_used_packed(vq, used, t.id[k],
+				d->hdr_len + edited_len(b, i, e), 1);
 		else
-			vq->used->ring[(uint16_t)(vq->last_used_idx + k) & (vq->size - 1)] =
+			vq->used->ring[(uint16_t)(used + k) & (vq->size - 1)] =
 				(struct vring_used_elem){ t.id[k],
 					d->hdr_len + edited_len(b, i, e) };
 	}
-	if (packed) {
-		vq->last_avail_idx = index;
-		return k;
-	}
-	vq->last_avail_idx = (uint16_t)(vq->last_avail_idx + k);
-	vq->last_used_idx = (uint16_t)(vq->last_used_idx + k);
+	vq->last_avail_idx = packed ? index : (uint16_t)(vq->last_avail_idx + k);
+	vq->last_used_idx = packed ? used : (uint16_t)(used + k);
 	return k;
 }
 
@@ -525,18 +522,21 @@ complete(struct burst *b, uint16_t done)
 {
 	struct virtqueue *vq = b->vq;
 	struct vring_used_elem *ring = vq->used->ring;
-	uint16_t at = vq->last_used_idx, mask = (uint16_t)(vq->size - 1), i;
+	uint16_t at = vq->last_used_idx, next = vq->last_avail_idx;
+	uint16_t mask = (uint16_t)(vq->size - 1), i;
 
 	if (unlikely(vq->packed)) {
 		for (i = 0; i < done; i++) {
-			vring_put_used(vq, b->id[i], 0, b->count[i]);
-			vq->last_avail_idx = vring_advance(vq, vq->last_avail_idx, b->count[i]);
+			at = vring_write_used_packed(vq, at, b->id[i], 0, b->count[i]);
+			next = vring_advance(vq, next, b->count[i]);
 		}
+		vq->last_avail_idx = next;
+		vq->last_used_idx = at;
 		return;
 	}
 	for (i = 0; i < done; i++)
 		ring[(uint16_t)(at + i) & mask] = (struct vring_used_elem){ b->id[i], 0 };
-	vq->last_avail_idx = (uint16_t)(vq->last_avail_idx + done);
+	vq->last_avail_idx = (uint16_t)(next + done);
 	vq->last_used_idx = (uint16_t)(at + done);
 }
 

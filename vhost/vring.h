@@ -307,25 +307,43 @@ vring_advance(const struct virtqueue *vq, uint16_t index, uint16_t n)
 	return (uint16_t)((at - vq->size) | (~index & PACKED_WRAP));
 }
 
-/** What vring_put_used() does for a packed virtqueue. */
-static inline void
-vring_put_used_packed(struct virtqueue *vq, uint16_t id, uint32_t len, uint16_t count)
+/**
+ * Write a used element of a packed virtqueue, as vring_put_used(), for a caller who keeps the index
+ * of the next one while it writes several.
+ *
+ * @param vq the virtqueue
+ * @param at the element's index: last_used_idx, and from then on what this returned
+ * @param id of the chain's buffer
+ * @param len bytes written to it
+ * @param count entries that it takes
+ * @return last_used_idx after it
+ */
+static inline uint16_t
+vring_write_used_packed(struct virtqueue *vq, uint16_t at, uint16_t id, uint32_t len,
+	uint16_t count)
 {
-	struct vring_packed_desc *desc = &vq->packed_desc[vq->last_used_idx & PACKED_INDEX];
-	uint16_t flags = len > 0 ? VRING_DESC_F_WRITE : 0;
+	typedef uint64_t __attribute__((may_alias)) whole;
+	struct vring_packed_desc *desc = &vq->packed_desc[at & PACKED_INDEX];
+	uint16_t flags = (uint16_t)((len > 0 ? VRING_DESC_F_WRITE : 0) |
+		(at & PACKED_WRAP ? PACKED_BOTH : 0));
 
-	if (vq->last_used_idx & PACKED_WRAP)
-		flags |= PACKED_BOTH;
-	desc->id = rte_cpu_to_le_16(id);
-	desc->len = rte_cpu_to_le_32(len);
 	/*
-	 * The driver goes from one element to the next, so the first one's flags hide the others.
+	 * The driver goes from one element to the next, so the first one's flags hide the others,
+	 * which are written as one number each.
 	 */
-	if (vq->last_used_idx == vq->published)
+	if (at == vq->published) {
 		vq->first_flags = flags;
-	else
-		__atomic_store_n(&desc->flags, rte_cpu_to_le_16(flags), __ATOMIC_RELEASE);
-	vq->last_used_idx = vring_advance(vq, vq->last_used_idx, count);
+		desc->id = rte_cpu_to_le_16(id);
+		desc->len = rte_cpu_to_le_32(len);
+	} else {
+		_Static_assert(offsetof(struct vring_packed_desc, len) == 8 &&
+			offsetof(struct vring_packed_desc, id) == 12 &&
+			offsetof(struct vring_packed_desc, flags) == 14, "VIRTIO 1.1, 2.7.13");
+		__atomic_store_n((whole *)(void *)&desc->len,
+			rte_cpu_to_le_64(len | (uint64_t)id << 32 | (uint64_t)flags << 48),
+			__ATOMIC_RELEASE);
+	}
+	return vring_advance(vq, at, count);
 }
 
 /**
@@ -341,7 +359,7 @@ static inline void
 vring_put_used(struct virtqueue *vq, uint16_t id, uint32_t len, uint16_t count)
 {
 	if (unlikely(vq->packed)) {
-		vring_put_used_packed(vq, id, len, count);
+		vq->last_used_idx = vring_write_used_packed(vq, vq->last_used_idx, id, len, count);
 		return;
 	}
 	vq->used->ring[vq->last_used_idx & (vq->size - 1)] = (struct vring_used_elem){ id, len };
