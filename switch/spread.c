@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include <netinet/in.h>
-
 #include <rte_hash_crc.h>
 #include <rte_ip.h>
 #include <rte_net.h>
@@ -11,9 +9,8 @@
 /* Bytes of a frame that tell its flow: Ethernet with two tags, IPv6 with options, ports. */
 #define FLOW_BYTES 128
 
-/* A number that is the same for all frames of a flow: addresses and, where there are, ports. */
-static uint32_t
-flow_hash(struct burst *b, uint16_t i)
+uint32_t
+spread_hash_any(struct burst *b, uint16_t i)
 {
 	uint8_t bytes[FLOW_BYTES];
 	uint32_t len = burst_read(b, i, bytes, sizeof(bytes));
@@ -37,31 +34,6 @@ flow_hash(struct burst *b, uint16_t i)
 	return hash;
 }
 
-/*
- * flow_hash() of the usual frame, without a look at what it might be instead: its headers are in
- * one piece, and are Ethernet, IPv4 without options, and TCP or UDP.
- */
-static inline uint32_t
-flow_hash_quick(struct burst *b, uint16_t i)
-{
-	const uint8_t *f = b->data[i];
-	const struct rte_ipv4_hdr *ip = (const void *)(f + RTE_ETHER_HDR_LEN);
-	uint64_t addresses;
-	uint32_t ports;
-
-	if (b->nb_segments[i] != 1 || b->len[i] < RTE_ETHER_HDR_LEN + sizeof(*ip) + 4 ||
-			((const struct rte_ether_hdr *)f)->ether_type !=
-				RTE_BE16(RTE_ETHER_TYPE_IPV4) ||
-			ip->version_ihl != RTE_IPV4_VHL_DEF ||
-			(ip->fragment_offset &
-				RTE_BE16(RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) ||
-			(ip->next_proto_id != IPPROTO_TCP && ip->next_proto_id != IPPROTO_UDP))
-		return flow_hash(b, i);
-	memcpy(&addresses, &ip->src_addr, sizeof(addresses));
-	memcpy(&ports, ip + 1, sizeof(ports));
-	return rte_hash_crc_4byte(ports, rte_hash_crc_8byte(addresses, 0));
-}
-
 void
 spread_over(const struct device *d, struct spread *s)
 {
@@ -70,13 +42,6 @@ spread_over(const struct device *d, struct spread *s)
 	s->n = 0;
 	FOREACH_PAIR(pair, d->rx)
 		s->vring[s->n++] = VRING_RX(pair);
-}
-
-/* The upper bits of the hash decide, by a multiplication. */
-uint16_t
-spread_choose(const struct spread *s, struct burst *b, uint16_t i)
-{
-	return (uint16_t)((uint64_t)flow_hash_quick(b, i) * s->n >> 32);
 }
 
 uint16_t

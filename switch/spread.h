@@ -8,8 +8,12 @@
  * that they stay in order. All functions are a worker's.
  */
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include <rte_hash_crc.h>
+#include <rte_ip.h>
 
 #include "switch/burst.h"
 
@@ -28,14 +32,52 @@ struct spread {
 void spread_over(const struct device *d, struct spread *s);
 
 /**
- * The virtqueue for a frame.
+ * A number that is the same for all frames of a flow: of addresses and, where there are, ports.
+ *
+ * @param b the burst
+ * @param i the frame
+ */
+uint32_t spread_hash_any(struct burst *b, uint16_t i);
+
+/**
+ * spread_hash_any() of the usual frame, without a look at what it might be instead: its headers are
+ * in one piece, and are Ethernet, IPv4 without options, and TCP or UDP.
+ */
+static inline uint32_t
+spread_hash(struct burst *b, uint16_t i)
+{
+	const uint8_t *f = b->data[i];
+	const struct rte_ipv4_hdr *ip = (const void *)(f + RTE_ETHER_HDR_LEN);
+	uint64_t addresses;
+	uint32_t ports;
+
+	if (unlikely(b->nb_segments[i] != 1 ||
+			b->len[i] < RTE_ETHER_HDR_LEN + sizeof(*ip) + sizeof(ports) ||
+			((const struct rte_ether_hdr *)f)->ether_type !=
+				RTE_BE16(RTE_ETHER_TYPE_IPV4) ||
+			ip->version_ihl != RTE_IPV4_VHL_DEF ||
+			(ip->fragment_offset &
+				RTE_BE16(RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) ||
+			(ip->next_proto_id != IPPROTO_TCP && ip->next_proto_id != IPPROTO_UDP)))
+		return spread_hash_any(b, i);
+	memcpy(&addresses, &ip->src_addr, sizeof(addresses));
+	memcpy(&ports, ip + 1, sizeof(ports));
+	return rte_hash_crc_4byte(ports, rte_hash_crc_8byte(addresses, 0));
+}
+
+/**
+ * The virtqueue for a frame: the upper bits of the hash decide, by a multiplication.
  *
  * @param s of at least one
  * @param b the burst
  * @param i the frame
  * @return which of s->vring[]
  */
-uint16_t spread_choose(const struct spread *s, struct burst *b, uint16_t i);
+static inline uint16_t
+spread_choose(const struct spread *s, struct burst *b, uint16_t i)
+{
+	return (uint16_t)((uint64_t)spread_hash(b, i) * s->n >> 32);
+}
 
 /**
  * The receive virtqueue for a frame, by its flow if there are several.
