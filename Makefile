@@ -170,15 +170,18 @@ $(MODEL): $(filter-out %/doorbell.c,$(sort $(wildcard tests/nic82599/*.[ch]))) $
 $(BUILD)/nic82599/include/.complete: tests/nic82599/headers
 	$(Q)echo "  GET     $(@D)"; tests/nic82599/headers $(@D)
 
+# A make that this one starts builds with all CPUs, unless the user said how many.
+ALL_CPUS = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+
 demo:
 	@tests/install build demo
-	@$(MAKE) --no-print-directory all $(BUILD)/bench/drain
+	@$(MAKE) --no-print-directory $(ALL_CPUS) all $(BUILD)/bench/drain
 	@$(PYTHON) tests/system/demo.py $(APP)
 
 check:
 	@tests/install build demo check cuse doc
-	@$(MAKE) --no-print-directory all asan unit system nic82599 doc $(BUILD)/bench/drain
-	@$(MAKE) --no-print-directory VHOST_CUSE=y BUILD=$(BUILD)/cuse all
+	@$(MAKE) --no-print-directory $(ALL_CPUS) all asan unit system nic82599 doc $(BUILD)/bench/drain
+	@$(MAKE) --no-print-directory $(ALL_CPUS) VHOST_CUSE=y BUILD=$(BUILD)/cuse all
 	@$(PYTHON) tests/run.py
 
 soak: all asan system nic82599
@@ -198,7 +201,7 @@ BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/*.c)))
 
 bench:
 	@tests/install build bench
-	@$(MAKE) --no-print-directory all $(BENCHES)
+	@$(MAKE) --no-print-directory $(ALL_CPUS) all $(BENCHES)
 	@$(PYTHON) bench/bench.py $(BENCH)
 
 $(BUILD)/bench/copy: $(BUILD)/obj/switch/copy.o
