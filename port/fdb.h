@@ -90,6 +90,20 @@ fdb_key_to_mac(uint64_t key, struct rte_ether_addr *mac)
 	memcpy(mac->addr_bytes, &key, RTE_ETHER_ADDR_LEN);
 }
 
+/** Whether a key's address is one of many, broadcast included. */
+static inline bool
+fdb_is_multicast(uint64_t key)
+{
+	return key & 1;
+}
+
+/** Whether it is for bridges alone, which do not forward it: IEEE 802.1Q-2018, table 8-1. */
+static inline bool
+fdb_is_reserved(uint64_t key)
+{
+	return (key & UINT64_C(0xf0ffffffffff)) == UINT64_C(0x0000c28001);
+}
+
 /**
  * Create an empty database. Main thread.
  *

@@ -28,15 +28,6 @@ ether(const struct rte_mbuf *m)
 	return rte_pktmbuf_mtod(m, const struct rte_ether_hdr *);
 }
 
-static bool
-is_multicast(uint64_t key)
-{
-	struct rte_ether_addr mac;
-
-	fdb_key_to_mac(key, &mac);
-	return rte_is_multicast_ether_addr(&mac);
-}
-
 /* Whether the NIC's switch takes a frame to a guest. */
 static bool
 is_reached(const struct worker *w, const struct guest *to)
@@ -71,7 +62,7 @@ decide(struct worker *w, const struct guest *from, uint64_t key, uint16_t owner,
 		return TO_GUEST;
 	if (*to != NULL)
 		*vlan = (*to)->vlan;
-	else if (is_multicast(key))
+	else if (fdb_is_multicast(key))
 		return TO_ALL;
 	return w->sw->uplink->present ? TO_UPLINK : TO_NOWHERE;
 }

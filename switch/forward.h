@@ -82,6 +82,35 @@ void classify_count_unlearned(const struct burst *b, uint16_t end);
 struct guest *forward_accept_for_port(struct worker *w, struct rte_mbuf **m,
 	enum uplink_drop *why);
 
+/** Why a frame of a guest or of the uplink cannot go to a port. */
+struct refusal {
+	enum rx_drop rx; /**< RX_DROP_MAX: it can */
+	enum tx_drop tx;
+};
+
+/**
+ * Whether a frame may go to a port: its link is up, and there is room in its limit, which is taken.
+ *
+ * @param to the port's guest
+ * @param theirs the port's rules
+ * @param len bytes of the frame
+ */
+struct refusal forward_refusal(struct guest *to, const struct port_rules *theirs, uint32_t len);
+
+/**
+ * Copy a frame that is an mbuf to the ports of its domain.
+ *
+ * @param w the worker
+ * @param from the sender, NULL: the uplink
+ * @param m the frame, without a tag
+ * @param domain its domain
+ * @param priority what a tag that it gets says besides, as in TCI
+ * @param unknown nobody has its destination
+ * @return how many ports these were
+ */
+unsigned int forward_copies_to_domain(struct worker *w, const struct guest *from,
+	const struct rte_mbuf *m, uint16_t domain, uint16_t priority, bool unknown);
+
 /** The domain of a frame from the NIC. */
 uint16_t forward_uplink_domain(const struct rte_mbuf *m);
 

@@ -43,19 +43,6 @@ to_uplink(const struct worker *w, bool is_storm)
 	return (struct decision){ .where = TO_UPLINK, .is_storm = is_storm };
 }
 
-/* IEEE 802.1Q-2018, table 8-1: what is between bridges is not for others. */
-static bool
-is_reserved(uint64_t key)
-{
-	return (key & UINT64_C(0xf0ffffffffff)) == UINT64_C(0x0000c28001);
-}
-
-static bool
-is_multicast(uint64_t key)
-{
-	return key & 1;
-}
-
 /* Whether two ports may not reach each other. */
 static bool
 are_apart(const struct port_rules *a, const struct port_rules *b)
@@ -70,10 +57,10 @@ decide(struct worker *w, const struct guest *from, const struct port_rules *mine
 	const struct ports *ports = &w->sw->guests->ports;
 	struct guest *to;
 
-	if (unlikely(is_reserved(key)))
+	if (unlikely(fdb_is_reserved(key)))
 		return drop_for(TX_DROP_RESERVED_ADDRESS);
 	if (unlikely(w->sw->cfg->vm2vm == VM2VM_UPLINK) || owner == FDB_UPLINK)
-		return to_uplink(w, is_multicast(key) || owner == FDB_NONE);
+		return to_uplink(w, fdb_is_multicast(key) || owner == FDB_NONE);
 	if (unlikely(owner == from->id))
 		return drop_for(TX_DROP_TO_SELF);
 	to = guests_get(w->sw->guests, owner);
@@ -87,7 +74,7 @@ decide(struct worker *w, const struct guest *from, const struct port_rules *mine
 	} else if (owner < ID_MAX) { /* a static address: its guest is not there */
 		return drop_for(TX_DROP_GUEST_STOPPED);
 	}
-	if (is_multicast(key))
+	if (fdb_is_multicast(key))
 		return (struct decision){ .where = TO_DOMAIN, .is_storm = true };
 	if (__atomic_load_n(&ports->flood_unknown, __ATOMIC_RELAXED))
 		return (struct decision){ .where = TO_DOMAIN, .unknown = true, .is_storm = true };
@@ -113,14 +100,8 @@ drop_at_link(struct worker *w, const struct guest *from, const struct guest *to,
 	return n;
 }
 
-/* Why a frame of the guest or of the uplink cannot go to a port. */
-struct refusal {
-	enum rx_drop rx; /* RX_DROP_MAX: it can */
-	enum tx_drop tx;
-};
-
-static struct refusal
-refusal_of(struct guest *to, const struct port_rules *theirs, uint32_t len)
+struct refusal
+forward_refusal(struct guest *to, const struct port_rules *theirs, uint32_t len)
 {
 	if (unlikely(!theirs->settings->link_up))
 		return (struct refusal){ RX_DROP_LINK_DOWN, TX_DROP_LINK_DOWN };
@@ -135,7 +116,7 @@ mbuf_to_port(struct worker *w, struct guest *to, uint16_t domain, uint16_t prior
 	struct rte_mbuf *m)
 {
 	const struct port_rules *theirs = port_rules(to->port);
-	struct refusal why = refusal_of(to, theirs, rte_pktmbuf_pkt_len(m));
+	struct refusal why = forward_refusal(to, theirs, rte_pktmbuf_pkt_len(m));
 
 	if (likely(why.rx == RX_DROP_MAX) &&
 			unlikely(output_retag(&m, port_tag(theirs, domain), priority) < 0))
@@ -163,12 +144,8 @@ is_flooded(const struct port_rules *mine, const struct port_rules *theirs, uint1
 		(mine == NULL || !are_apart(mine, theirs));
 }
 
-/*
- * Copies of a frame that is an mbuf to the ports of its domain. from is NULL for the uplink's.
- * Returns how many ports these were.
- */
-static unsigned int
-copies_to_domain(struct worker *w, const struct guest *from, const struct rte_mbuf *m,
+unsigned int
+forward_copies_to_domain(struct worker *w, const struct guest *from, const struct rte_mbuf *m,
 	uint16_t domain, uint16_t priority, bool unknown)
 {
 	const struct guest_set *set = __atomic_load_n(&w->sw->guests->ports.domain[domain],
@@ -214,7 +191,7 @@ static void
 flood_mbuf(struct worker *w, struct guest *from, struct rte_mbuf *m, uint16_t domain,
 	uint16_t priority, bool unknown)
 {
-	unsigned int n = copies_to_domain(w, from, m, domain, priority, unknown);
+	unsigned int n = forward_copies_to_domain(w, from, m, domain, priority, unknown);
 
 	if (w->sw->uplink->present) {
 		forward_to_uplink_in_domain(w, domain, m);
@@ -481,119 +458,4 @@ forward_from_port(struct worker *w, struct guest *from, struct burst *b)
 	if (unlikely(limited))
 		forward_charge(from, b, i);
 	return i;
-}
-
-uint16_t
-forward_uplink_domain(const struct rte_mbuf *m)
-{
-	uint16_t tci, vlan;
-
-	if (!vlan_of_received(m, &tci) || (tci & VLAN_VID_MASK) == 0)
-		return DOMAIN_UNTAGGED;
-	vlan = tci & VLAN_VID_MASK;
-	return vlan == DOMAIN_UNTAGGED ? DOMAIN_SHARED : vlan; /* a tag may not say 4095 */
-}
-
-/*
- * Whether a frame to a port was sent by another, and taken here by the NIC's switch. From the wire
- * comes nothing with such a source, unless somebody there pretends to be that port.
- */
-static bool
-is_from_nic_switch(struct worker *w, uint64_t source, uint16_t owner)
-{
-	uint16_t sender;
-
-	if (likely(!w->sw->uplink->loopback) || owner >= ID_MAX)
-		return false;
-	sender = fdb_lookup(w->sw->guests->fdb, source);
-	return sender < ID_MAX && sender != owner;
-}
-
-/* Whether a frame from the NIC comes from an address that may be there. */
-static bool
-see_uplink_source(struct worker *w, uint64_t key)
-{
-	if (likely(key == w->uplink_source))
-		return true;
-	if (is_multicast(key) || fdb_see(w->sw->guests->fdb, key, FDB_UPLINK, UPLINK_ADDRESS_MAX,
-			w->now) == FDB_SEEN_TAKEN)
-		return false;
-	w->uplink_source = key;
-	return true;
-}
-
-/*
- * A frame of the uplink to one port. Returns the port's guest, NULL: it goes no further, *why says
- * why not, or is UPLINK_DROP_MAX: it was counted as one for the guest, and freed.
- */
-static struct guest *
-accept_for_guest(struct worker *w, struct rte_mbuf **m, struct guest *to, uint16_t domain,
-	uint16_t priority, enum uplink_drop *why)
-{
-	const struct port_rules *theirs = port_rules(to->port);
-	enum rx_drop refusal = refusal_of(to, theirs, rte_pktmbuf_pkt_len(*m)).rx;
-
-	if (unlikely(refusal != RX_DROP_MAX)) {
-		w->counters.guest[to->id].rx_drop[refusal]++;
-		*why = UPLINK_DROP_MAX;
-		rte_pktmbuf_free(*m);
-		return NULL;
-	}
-	*why = UPLINK_DROP_NO_ROOM;
-	return output_retag(m, port_tag(theirs, domain), priority) < 0 ? NULL : to;
-}
-
-/*
- * Take the tag off a frame of the uplink. Returns its priority, or -EINVAL if there is another tag
- * under it.
- */
-static int
-take_tag(struct rte_mbuf *m)
-{
-	uint16_t tci = 0;
-	bool tagged = vlan_of_received(m, &tci);
-
-	if (vlan_in_frame(m) && !(m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED))
-		vlan_remove(m);
-	m->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL; /* what is left has no tag */
-	return tagged && vlan_in_frame(m) ? -EINVAL : tci & (uint16_t)~VLAN_VID_MASK;
-}
-
-struct guest *
-forward_accept_for_port(struct worker *w, struct rte_mbuf **m, enum uplink_drop *why)
-{
-	uint16_t domain = forward_uplink_domain(*m), owner;
-	int priority = take_tag(*m);
-	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(*m, const struct rte_ether_hdr *);
-	uint64_t key = fdb_key(&eth->dst_addr) | domain_key(domain), source;
-	bool multicast = is_multicast(key);
-	struct guest *to;
-
-	*why = UPLINK_DROP_VLAN_NOT_ALLOWED;
-	if (priority < 0)
-		return NULL;
-	owner = fdb_lookup(w->sw->guests->fdb, key);
-	source = fdb_key(&eth->src_addr) | domain_key(domain);
-	*why = UPLINK_DROP_OWN;
-	if (!is_from_nic_switch(w, source, owner) && !see_uplink_source(w, source))
-		return NULL;
-	*why = UPLINK_DROP_RESERVED_ADDRESS;
-	if (is_reserved(key))
-		return NULL;
-	*why = UPLINK_DROP_OUTSIDE;
-	if (owner == FDB_UPLINK)
-		return NULL;
-	to = guests_get(w->sw->guests, owner);
-	if (to != NULL && to->port != NULL && port_has_domain(port_rules(to->port), domain))
-		return accept_for_guest(w, m, to, domain, (uint16_t)priority, why);
-	*why = UPLINK_DROP_NO_GUEST;
-	if (owner < ID_MAX) /* a static address: its guest is not there */
-		return NULL;
-	if (!multicast && !__atomic_load_n(&w->sw->guests->ports.flood_unknown, __ATOMIC_RELAXED))
-		return NULL;
-	if (copies_to_domain(w, NULL, *m, domain, (uint16_t)priority, !multicast) == 0)
-		return NULL;
-	*why = UPLINK_DROP_MAX;
-	rte_pktmbuf_free(*m);
-	return NULL;
 }
