@@ -71,7 +71,8 @@
 	_(NO_GUEST, no_guest, "VLAN tag of no registered guest")                                   \
 	_(WRONG_MAC, wrong_mac, "unicast for another MAC than that of the VLAN's guest")           \
 	_(WRONG_POOL, wrong_pool, "the NIC put it in the pool of another guest")                   \
-	_(OWN, own, "the guest's own frame, returned by the NIC's switch")                   \
+	_(SOURCE_INVALID, source_invalid, "source MAC is not a unicast address, for a named port") \
+	_(OWN, own, "the guest's own frame, returned by the NIC's switch")                         \
 	_(NO_ROOM, no_room, "no room in front of the frame for the tag that the NIC took off")     \
 	_(VLAN_NOT_ALLOWED, vlan_not_allowed, "two VLAN tags, for a named port's VLAN")            \
 	_(RESERVED_ADDRESS, reserved_address,                                                      \

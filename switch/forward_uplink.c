@@ -44,8 +44,8 @@ see_uplink_source(struct worker *w, uint64_t key)
 {
 	if (likely(key == w->uplink_source))
 		return true;
-	if (fdb_is_multicast(key) || fdb_see(w->sw->guests->fdb, key, FDB_UPLINK,
-			UPLINK_ADDRESS_MAX, w->now) == FDB_SEEN_TAKEN)
+	if (fdb_see(w->sw->guests->fdb, key, FDB_UPLINK, UPLINK_ADDRESS_MAX, w->now) ==
+			FDB_SEEN_TAKEN)
 		return false;
 	w->uplink_source = key;
 	return true;
@@ -101,6 +101,9 @@ forward_accept_for_port(struct worker *w, struct rte_mbuf **m, enum uplink_drop 
 
 	*why = UPLINK_DROP_VLAN_NOT_ALLOWED;
 	if (priority < 0)
+		return NULL;
+	*why = UPLINK_DROP_SOURCE_INVALID;
+	if (!rte_is_valid_assigned_ether_addr(&eth->src_addr))
 		return NULL;
 	owner = fdb_lookup(w->sw->guests->fdb, key);
 	*why = UPLINK_DROP_OWN;

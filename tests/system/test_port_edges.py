@@ -223,6 +223,26 @@ def test_two_tags_from_the_uplink(tmp_path):
             g.close()
 
 
+def test_sources_from_the_uplink_that_nobody_can_have(tmp_path):
+    """As from a guest: they are not learned, and the frame reaches nobody."""
+    ports = Ports(tmp_path, a="vlan=10", u="")
+    with Wire("af_packet") as wire, wire.switch(*ports.args()) as s:
+        guests = ports.guests()
+        s.wait_guests(2)
+        wire.open()
+        sources = [bytes.fromhex(mac) for mac in ("01005e000001", "ff" * 6, "00" * 6)]
+        for source in sources:
+            bare = b"\xff" * 6 + source + b"\x88\xb5" + bytes(46)
+            wire.send(bare)
+            wire.send(tagged(bare, 10))
+        wait_for(lambda: s.telemetry("/vhost_switch/port")["rx_drop_source_invalid"] == 6, 5)
+        for g in guests:
+            assert not [f for f in g.poll() if f[6:12] in sources]
+            g.close()
+        assert not {row["mac"].replace(":", "") for row in s.telemetry("/vhost_switch/fdb").values()
+                    } & {source.hex() for source in sources}
+
+
 def test_link_down_is_counted_at_the_port_whatever_the_frames_way(tmp_path):
     ports = Ports(tmp_path, a="", off="link=down mac=02:00:00:00:00:0f rate-to=8k")
     with Wire("af_packet") as wire, wire.switch(*ports.args()) as s:
