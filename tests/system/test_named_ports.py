@@ -415,7 +415,7 @@ def test_a_guest_without_a_port_may_change_its_mac(guests):
             g.announce()
         s.wait_registered(*(":".join(f"{x:02x}" for x in g.mac) for g in (a, b, c)))
         new = bytes.fromhex("020000000abc")
-        a.send([a.frame(b, b"another one beside it", src=new)])
+        send_at_once(a, [a.frame(b), a.frame(b, b"another one beside it", src=new)])
         b.poll()
         assert s.telemetry("/vhost_switch/fdb")["0"] == ":".join(f"{x:02x}" for x in a.mac)
 
