@@ -336,7 +336,8 @@ listener_ready(struct poll_source *source)
 	unsigned int i;
 	int fd;
 
-	for (i = 0; i < ACCEPT_BURST && !s->paused; i++) {
+	/* What is ready may be older than relay_close_socket() in the same batch. */
+	for (i = 0; i < ACCEPT_BURST && s->in_use && !s->paused; i++) {
 		if (!has_room(s)) {
 			set_paused(true, s->port != NULL);
 			return;

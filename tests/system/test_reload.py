@@ -3,6 +3,7 @@
 
 import os
 import resource
+import socket
 import struct
 import threading
 import time
@@ -13,9 +14,13 @@ from frames import BROADCAST
 from harness import APP, ROOT, Switch, wait_for
 from named import Ports, reload
 from traffic import consistent
+from vhostuser import Guest
 
 # How many reloads: more by hand, RELOADS=10000.
 RELOADS = int(os.environ.get("RELOADS", "16"))
+
+# How often a port goes while somebody connects to it.
+GOES = int(os.environ.get("GOES", "50"))
 
 
 def descriptors(s):
@@ -136,6 +141,44 @@ def test_reloads_leave_nothing_behind(build, tmp_path):
         wait_for(lambda: descriptors(s) <= fds, 10, f"the descriptors to be closed: {seen}")
         assert max(later for _, later in seen[2:]) < resident + growth, seen
         stays.close()
+
+
+def test_front_ends_that_connect_while_their_port_goes(tmp_path):
+    """None becomes a guest of the historical sockets, and the count of those is as it was."""
+    ports = Ports(tmp_path, stays="vlan=10", goes="vlan=10")
+    end = threading.Event()
+
+    def connect():
+        while not end.is_set():
+            with socket.socket(socket.AF_UNIX) as sock:
+                try:
+                    sock.connect(ports.sock("goes"))
+                    sock.settimeout(0.001)
+                    sock.recv(1)
+                except OSError:
+                    pass
+    with Switch(*ports.write(), "--socket-file", str(tmp_path / "all")) as s:
+        threads = [threading.Thread(target=connect) for _ in range(4)]
+        for t in threads:
+            t.start()
+        try:
+            for _ in range(GOES):
+                keys = ports.ports.pop("goes")
+                reload(s, ports, "0 ports added, 1 removed, 0 changed")
+                ports.ports["goes"] = keys
+                reload(s, ports, "1 port added, 0 removed, 0 changed")
+                s.lines.clear()
+        finally:
+            end.set()
+            for t in threads:
+                t.join()
+        guests = [Guest(str(tmp_path / "all"), f"52:54:00:00:00:{i:02x}") for i in range(2)]
+        s.wait_guests(2)
+        guests[0].announce()
+        guests[1].recv(1)
+        assert sorted(s.guests()) == ["0", "1"]
+        for g in guests:
+            g.close()
 
 
 def test_a_static_address_without_a_guest_is_not_flooded(tmp_path):
