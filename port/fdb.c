@@ -262,6 +262,7 @@ fdb_set_static(struct fdb *fdb, uint64_t key, uint16_t owner)
 struct victims {
 	struct victim {
 		uint64_t key;
+		uint32_t seen;
 		int32_t position;
 	} *at;
 	uint32_t n, room;
@@ -286,7 +287,7 @@ note_victim(uint64_t key, uint16_t owner, uint32_t seen, void *arg)
 		v->at = more;
 		v->room = room;
 	}
-	v->at[v->n++] = (struct victim){ key, -ENOENT };
+	v->at[v->n++] = (struct victim){ key, seen, -ENOENT };
 	return true;
 }
 
@@ -307,21 +308,58 @@ forget_one(struct fdb *fdb, struct victims *v, struct victim *one)
 	rte_spinlock_unlock(&fdb->writer);
 }
 
+/* Those that match still. Waits for a grace period. */
+static void
+forget_all(struct fdb *fdb, struct rte_rcu_qsbr *rcu, struct victims *v)
+{
+	uint32_t i;
+
+	for (i = 0; i < v->n; i++)
+		forget_one(fdb, v, &v->at[i]);
+	if (v->n > 0)
+		wait_for_workers(rcu);
+	for (i = 0; i < v->n; i++)
+		fdb_reclaim(fdb, v->at[i].position);
+	free(v->at);
+}
+
 uint32_t
 fdb_forget(struct fdb *fdb, struct rte_rcu_qsbr *rcu, fdb_match_fn *match, void *arg)
 {
 	struct victims v = { .match = match, .arg = arg };
-	uint32_t i;
 
 	fdb_visit(fdb, note_victim, &v);
-	for (i = 0; i < v.n; i++)
-		forget_one(fdb, &v, &v.at[i]);
-	if (v.n > 0)
-		wait_for_workers(rcu);
-	for (i = 0; i < v.n; i++)
-		fdb_reclaim(fdb, v.at[i].position);
-	free(v.at);
+	forget_all(fdb, rcu, &v);
 	return v.n;
+}
+
+static bool
+is_learned_by(uint64_t key, uint16_t owner, uint32_t seen, void *arg)
+{
+	const uint16_t *wanted = arg;
+
+	RTE_SET_USED(key);
+	return owner == *wanted && seen != 0;
+}
+
+static int
+older_first(const void *a, const void *b)
+{
+	uint32_t x = ((const struct victim *)a)->seen, y = ((const struct victim *)b)->seen;
+
+	return (x > y) - (x < y);
+}
+
+void
+fdb_keep_newest(struct fdb *fdb, struct rte_rcu_qsbr *rcu, uint16_t owner, uint32_t n)
+{
+	struct victims v = { .match = is_learned_by, .arg = &owner };
+
+	fdb_visit(fdb, note_victim, &v);
+	if (v.n > 0)
+		qsort(v.at, v.n, sizeof(v.at[0]), older_first);
+	v.n -= RTE_MIN(v.n, n);
+	forget_all(fdb, rcu, &v);
 }
 
 /* The oldest address of an owner. */
@@ -356,11 +394,14 @@ fdb_give_way(struct fdb *fdb, struct rte_rcu_qsbr *rcu, uint16_t owner, uint32_t
 	uint32_t now)
 {
 	struct oldest o = { .owner = owner };
+	struct victims v = { .match = is_oldest, .arg = &o };
 
 	fdb_visit(fdb, find_oldest, &o);
 	if (o.seen == 0 || fdb_silence(o.seen, now) < silence)
 		return false;
-	return fdb_forget(fdb, rcu, is_oldest, &o) > 0;
+	note_victim(o.key, owner, o.seen, &v);
+	forget_all(fdb, rcu, &v);
+	return v.n > 0;
 }
 
 void

@@ -218,6 +218,17 @@ uint32_t fdb_learned(struct fdb *fdb, uint16_t owner);
 bool fdb_give_way(struct fdb *fdb, struct rte_rcu_qsbr *rcu, uint16_t owner, uint32_t silence,
 	uint32_t now);
 
+/**
+ * Forget what an owner has learned, but for the addresses that were seen last. Any thread but
+ * workers; waits for a grace period if there was something.
+ *
+ * @param fdb the database
+ * @param rcu of the workers
+ * @param owner device id
+ * @param n how many stay
+ */
+void fdb_keep_newest(struct fdb *fdb, struct rte_rcu_qsbr *rcu, uint16_t owner, uint32_t n);
+
 /** Whether an address is to be forgotten. seen: 0 for a static one. */
 typedef bool fdb_match_fn(uint64_t key, uint16_t owner, uint32_t seen, void *arg);
 

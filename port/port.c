@@ -243,16 +243,15 @@ drop_stale(struct guests *guests, const struct ports_changes *changes)
 static void
 forget_surplus(struct guests *guests)
 {
-	uint32_t now = fdb_now();
 	unsigned int i;
 
 	for (i = 0; i < PORT_MAX; i++) {
 		const struct port *p = &guests->ports.port[i];
 
-		while (p->in_use && !p->removed &&
-				fdb_learned(guests->fdb, p->id) > p->rules->settings->learn &&
-				fdb_give_way(guests->fdb, guests->rcu, p->id, 0, now))
-			;
+		if (p->in_use && !p->removed &&
+				fdb_learned(guests->fdb, p->id) > p->rules->settings->learn)
+			fdb_keep_newest(guests->fdb, guests->rcu, p->id,
+				p->rules->settings->learn);
 	}
 }
 

@@ -172,6 +172,33 @@ test_seen_while_another_thread_has_the_lock(void **state)
 	assert_int_equal(own, FDB_SEEN_KNOWN);
 }
 
+/* A port that may learn less than before keeps what was seen last, and its static addresses. */
+static void
+test_the_newest_stay(void **state)
+{
+	const uint64_t key = 0x00b000000000, fixed = 0x00b000000100, others = 0x00b000000200;
+	uint64_t i;
+
+	(void)state;
+	for (i = 0; i < 10; i++)
+		assert_int_equal(fdb_see(fdb, key + (i << 16), 130, 16, 300 + (uint32_t)(i * 7 % 10)),
+			FDB_SEEN_NEW);
+	assert_int_equal(fdb_see(fdb, others, 131, 16, 1), FDB_SEEN_NEW);
+	assert_int_equal(fdb_set_static(fdb, fixed, 130), 0);
+	fdb_keep_newest(fdb, rcu, 130, 12);
+	assert_int_equal(fdb_learned(fdb, 130), 10);
+	fdb_keep_newest(fdb, rcu, 130, 4);
+	assert_int_equal(fdb_learned(fdb, 130), 4);
+	for (i = 0; i < 10; i++)
+		assert_int_equal(fdb_lookup(fdb, key + (i << 16)), i * 7 % 10 < 6 ? FDB_NONE : 130);
+	fdb_keep_newest(fdb, rcu, 130, 0);
+	assert_int_equal(fdb_learned(fdb, 130), 0);
+	assert_int_equal(fdb_lookup(fdb, fixed), 130);
+	assert_int_equal(fdb_lookup(fdb, others), 131);
+	fdb_reclaim(fdb, fdb_remove(fdb, fixed));
+	assert_true(fdb_give_way(fdb, rcu, 131, 0, 2));
+}
+
 int
 main(void)
 {
@@ -182,6 +209,7 @@ main(void)
 		cmocka_unit_test(test_changes_are_told),
 		cmocka_unit_test(test_seen_by_a_worker_whose_time_is_ahead),
 		cmocka_unit_test(test_seen_while_another_thread_has_the_lock),
+		cmocka_unit_test(test_the_newest_stay),
 		cmocka_unit_test(test_room_for_coming_and_going),
 	};
 
