@@ -7,6 +7,15 @@
 #include "port/guest.h"
 #include "vhost/socket.h"
 
+/* Telemetry looks at it too. */
+static void
+set_socket(struct guests *guests, struct port *p, struct vhost_socket *s)
+{
+	pthread_mutex_lock(&guests->mutex);
+	p->socket = s;
+	pthread_mutex_unlock(&guests->mutex);
+}
+
 /* Add a port that is not there yet, and make its socket, unless it has one. */
 static int
 open_port(struct guests *guests, const struct port_settings *settings)
@@ -20,7 +29,7 @@ open_port(struct guests *guests, const struct port_settings *settings)
 	if (p == NULL)
 		return -ENOENT;
 	if (p->socket == NULL)
-		p->socket = socket_open_port(p->rules->settings, p);
+		set_socket(guests, p, socket_open_port(p->rules->settings, p));
 	return p->socket != NULL ? 0 : -EIO;
 }
 
@@ -51,8 +60,8 @@ close_port(struct guests *guests, struct port *p)
 {
 	if (p->socket != NULL)
 		socket_close_port(p->socket);
-	p->socket = NULL;
 	pthread_mutex_lock(&guests->mutex);
+	p->socket = NULL;
 	if (p->guest == NULL)
 		p->in_use = false;
 	pthread_mutex_unlock(&guests->mutex);
