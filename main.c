@@ -279,8 +279,10 @@ run(void)
 		RTE_LOG(INFO, DATA, "worker %u runs on lcore %u\n", i, app.workers[i]->lcore);
 	if (app.workers[0]->lcore == rte_get_main_lcore()) {
 		ret = start_control_thread(&thread, "control", control_run, &app.control);
-		if (ret != 0)
-			return ret;
+		if (ret != 0) {
+			RTE_LOG(ERR, CONFIG, "cannot start the control loop: %s\n", strerror(ret));
+			return -ret;
+		}
 		worker_run(app.workers[0]);
 		pthread_join(thread, NULL);
 		return 0;

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -67,8 +68,13 @@ control_run(void *arg)
 
 	for (;;) {
 		ready = poll(fds, RTE_DIM(fds), wait_ms);
-		if (ready < 0 && errno != EINTR)
+		if (ready < 0 && errno == EINTR)
+			continue; /* what revents say is of the round before */
+		if (ready < 0) {
+			RTE_LOG(ERR, CONFIG, "the control loop cannot wait: %s\n",
+				strerror(errno));
 			break;
+		}
 		watch = is_time(&watched);
 		if (watch || ready != 0 || wait_ms == WATCH_MS) {
 			log_report(false);
@@ -77,7 +83,7 @@ control_run(void *arg)
 			mirror_watch_link(c->mirror);
 		}
 		if (fds[WAKE].revents & POLLIN)
-			guests_update_uplink(c->guests);
+			guests_serve_requests(c->guests);
 		if (fds[TIMER].revents & POLLIN &&
 				read(c->timer_fd, &ticks, sizeof(ticks)) == sizeof(ticks))
 			stats_print(c->stats, &c->last);
