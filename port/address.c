@@ -8,12 +8,21 @@
 #include "port/guest.h"
 #include "thread.h"
 
-static void
-log_refused(const struct guest *g, const char *why)
+/* The address that a report is about. */
+static struct rte_ether_addr
+reported_mac(const struct guest *g, enum guest_report what)
 {
 	struct rte_ether_addr mac;
 
-	fdb_key_to_mac(__atomic_load_n(&g->refused_mac, __ATOMIC_RELAXED), &mac);
+	fdb_key_to_mac(__atomic_load_n(&g->reported_mac[what], __ATOMIC_RELAXED), &mac);
+	return mac;
+}
+
+static void
+log_refused(const struct guest *g, enum guest_report what, const char *why)
+{
+	struct rte_ether_addr mac = reported_mac(g, what);
+
 	RTE_LOG(WARNING, DATA, "(%u)%s MAC_ADDRESS " MAC_FMT " refused: %s\n", g->id,
 		g->label, RTE_ETHER_ADDR_BYTES(&mac), why);
 }
@@ -30,12 +39,11 @@ static void
 log_moved(struct guest *g)
 {
 	uint64_t now = rte_rdtsc();
-	struct rte_ether_addr mac;
+	struct rte_ether_addr mac = reported_mac(g, GUEST_REPORT_MOVED);
 
 	if (g->moved_logged != 0 && now - g->moved_logged < rte_get_tsc_hz())
 		return;
 	g->moved_logged = now;
-	fdb_key_to_mac(__atomic_load_n(&g->refused_mac, __ATOMIC_RELAXED), &mac);
 	RTE_LOG(INFO, DATA, "(%u)%s MAC_ADDRESS " MAC_FMT " moved here\n", g->id, g->label,
 		RTE_ETHER_ADDR_BYTES(&mac));
 }
@@ -46,11 +54,11 @@ guests_log_reports(struct guest *g)
 	uint32_t reports = __atomic_exchange_n(&g->reports, 0, __ATOMIC_ACQUIRE);
 
 	if (reports & RTE_BIT32(GUEST_REPORT_SOURCE_INVALID))
-		log_refused(g, "not a unicast address");
+		log_refused(g, GUEST_REPORT_SOURCE_INVALID, "not a unicast address");
 	if (reports & RTE_BIT32(GUEST_REPORT_MAC_TAKEN))
-		log_refused(g, "registered to another guest");
+		log_refused(g, GUEST_REPORT_MAC_TAKEN, "registered to another guest");
 	if (reports & RTE_BIT32(GUEST_REPORT_FDB_FULL))
-		log_refused(g, "the MAC table is full");
+		log_refused(g, GUEST_REPORT_FDB_FULL, "the MAC table is full");
 	if (reports & RTE_BIT32(GUEST_REPORT_MOVED))
 		log_moved(g);
 	if (reports & RTE_BIT32(GUEST_REPORT_BROKEN_TRANSMIT))
@@ -92,7 +100,7 @@ void
 guests_report_address(struct guests *guests, struct guest *g, uint64_t key,
 	enum guest_report what)
 {
-	__atomic_store_n(&g->refused_mac, key & FDB_MAC_MASK, __ATOMIC_RELAXED);
+	__atomic_store_n(&g->reported_mac[what], key & FDB_MAC_MASK, __ATOMIC_RELAXED);
 	report(guests, g, what);
 }
 
@@ -229,8 +237,33 @@ log_registered(struct guest *g)
 	g->registered_logged = true;
 }
 
+static void
+log_lost_memory(struct guest *g)
+{
+	if (g->fault_logged || !__atomic_load_n(&g->device->memory_gone, __ATOMIC_ACQUIRE))
+		return;
+	RTE_LOG(ERR, DATA, "(%u)%s disabled: its memory file was truncated\n", g->id, g->label);
+	g->fault_logged = true;
+}
+
+/* What a guest has to be done for or said of. Under the mutex. */
+static void
+serve_guest(struct guests *guests, struct guest *g)
+{
+	log_lost_memory(g);
+	if (__atomic_load_n(&g->reports, __ATOMIC_RELAXED) & RTE_BIT32(GUEST_REPORT_NO_ROOM))
+		fdb_give_way(guests->fdb, guests->rcu, g->id, ADDRESS_SILENCE, fdb_now());
+	guests_log_reports(g);
+	if (__atomic_load_n(&g->forgetting, __ATOMIC_ACQUIRE))
+		take_back_address(guests, g);
+	if (guest_is_pending(g))
+		program_address(guests, g);
+	if (g->port == NULL && guest_is_registered(g) && !g->registered_logged)
+		log_registered(g);
+}
+
 void
-guests_update_uplink(struct guests *guests)
+guests_serve_requests(struct guests *guests)
 {
 	uint64_t count;
 	unsigned int i;
@@ -239,27 +272,8 @@ guests_update_uplink(struct guests *guests)
 		return;
 	pthread_mutex_lock(&guests->mutex);
 	for (i = 0; i < ID_MAX; i++) {
-		struct guest *g = guests->by_id[i];
-
-		if (g != NULL && !g->fault_logged &&
-				__atomic_load_n(&g->device->memory_gone, __ATOMIC_ACQUIRE)) {
-			RTE_LOG(ERR, DATA, "(%u)%s disabled: its memory file was truncated\n",
-				g->id, g->label);
-			g->fault_logged = true;
-		}
-		if (g == NULL)
-			continue;
-		if (__atomic_load_n(&g->reports, __ATOMIC_RELAXED) &
-				RTE_BIT32(GUEST_REPORT_NO_ROOM))
-			fdb_give_way(guests->fdb, guests->rcu, g->id, ADDRESS_SILENCE,
-				fdb_now());
-		guests_log_reports(g);
-		if (__atomic_load_n(&g->forgetting, __ATOMIC_ACQUIRE))
-			take_back_address(guests, g);
-		if (guest_is_pending(g))
-			program_address(guests, g);
-		if (g->port == NULL && guest_is_registered(g) && !g->registered_logged)
-			log_registered(g);
+		if (guests->by_id[i] != NULL)
+			serve_guest(guests, guests->by_id[i]);
 	}
 	pthread_mutex_unlock(&guests->mutex);
 }

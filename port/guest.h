@@ -50,8 +50,9 @@ enum guest_report {
 	GUEST_REPORT_SOURCE_INVALID,
 	GUEST_REPORT_MAC_TAKEN,
 	GUEST_REPORT_FDB_FULL,
-	GUEST_REPORT_MOVED, /**< refused_mac is now this guest's */
-	GUEST_REPORT_NO_ROOM, /**< an address was not learned: one that is silent may give way */
+	GUEST_REPORT_MOVED, /**< the address is now this guest's */
+	GUEST_REPORT_MACS,  /**< those before are about an address each */
+	GUEST_REPORT_NO_ROOM = GUEST_REPORT_MACS, /**< an address was not learned: one that is silent may give way */
 	GUEST_REPORT_BROKEN_TRANSMIT,
 	GUEST_REPORT_BROKEN_RECEIVE,
 	GUEST_REPORT_MAX
@@ -80,7 +81,7 @@ struct guest {
 	bool mirrored;		 /**< its frames are copied to the mirror port; atomic */
 	uint64_t mac;		 /**< key of the MAC; written before pending and registered */
 	uint32_t reports;	 /**< bits of enum guest_report that are to be logged; atomic */
-	uint64_t refused_mac;	 /**< key of the address of those reports; atomic */
+	uint64_t reported_mac[GUEST_REPORT_MACS]; /**< key of the address of each; atomic */
 	uint64_t learn_after;	 /**< TSC, no MAC is learned before; its worker's own */
 	uint64_t last_source; /**< key that it sent from last, with its domain; its worker's own */
 	uint32_t last_seen; /**< when that was noted, or without a port when it sent from its MAC,
@@ -128,7 +129,7 @@ struct guests {
 	struct counters *counters[RTE_MAX_LCORE]; /**< one of each worker */
 	unsigned int nb_workers;
 	unsigned int limit; /**< how many guests there can be */
-	int wake_fd;	    /**< eventfd, readable when guests_update_uplink() has work */
+	int wake_fd;	    /**< eventfd, readable when guests_serve_requests() has work */
 	pthread_mutex_t mutex;
 	uint32_t joined;      /**< number of the last guest; under the mutex */
 	uint16_t mirrored;    /**< device id, ID_MAX: none; under the mutex */
@@ -239,7 +240,7 @@ void guests_report_address(struct guests *guests, struct guest *g, uint64_t key,
  */
 void guests_clear_vlans(struct guests *guests);
 
-/** Make guests_update_uplink() run. Any thread. */
+/** Make guests_serve_requests() run. Any thread. */
 void guests_wake(const struct guests *guests);
 
 /** Log what workers have reported of a guest. Under the mutex. */
@@ -254,7 +255,7 @@ void guests_withdraw_address(struct guests *guests, const struct guest *g);
  *
  * @param guests the table
  */
-void guests_update_uplink(struct guests *guests);
+void guests_serve_requests(struct guests *guests);
 
 /**
  * Have a guest's frames copied to the mirror port, and nobody else's any more; in effect when this

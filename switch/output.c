@@ -540,7 +540,7 @@ output_resume(struct worker *w)
 		struct guest *g = guests_get(w->sw->guests, w->dirty[i]);
 
 		forget_senders(w, batch);
-		if (g == NULL || g->serial != batch->serial) {
+		if (g == NULL || __atomic_load_n(&g->serial, __ATOMIC_RELAXED) != batch->serial) {
 			drop_orphans(w, batch, g);
 			continue;
 		}

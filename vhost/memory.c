@@ -182,15 +182,21 @@ memory_init(void)
 
 /* A handler that runs meanwhile finds no file, or this one. */
 static void
+set_numbers(struct memory_file *f, dev_t device, ino_t inode)
+{
+	__atomic_store_n(&f->inode, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&f->device, device, __ATOMIC_RELEASE);
+	__atomic_store_n(&f->inode, inode, __ATOMIC_RELEASE);
+}
+
+static void
 set_file(struct memory_file *f, int fd)
 {
 	struct stat st = { 0 };
 
 	if (fd >= 0 && fstat(fd, &st) < 0)
 		st.st_ino = 0;
-	__atomic_store_n(&f->inode, 0, __ATOMIC_RELEASE);
-	__atomic_store_n(&f->device, st.st_dev, __ATOMIC_RELEASE);
-	__atomic_store_n(&f->inode, st.st_ino, __ATOMIC_RELEASE);
+	set_numbers(f, st.st_dev, st.st_ino);
 }
 
 void
@@ -205,7 +211,7 @@ memory_expect_table(struct memory_files *files, const int *fds, int n)
 void
 memory_expect_log(struct memory_files *files, int fd)
 {
-	files->log[1] = files->log[0];
+	set_numbers(&files->log[1], files->log[0].device, files->log[0].inode);
 	set_file(&files->log[0], fd);
 }
 

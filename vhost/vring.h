@@ -425,8 +425,9 @@ vring_notify(const struct device *d, struct virtqueue *vq)
 			VRING_AVAIL_F_NO_INTERRUPT) {
 		return;
 	}
-	if (fd >= 0 && !notify_send(fd))
-		__atomic_store_n(&vq->notify_fd, -1, __ATOMIC_RELAXED);
+	if (fd >= 0 && !notify_send(fd)) /* unless it is another one by now */
+		__atomic_compare_exchange_n(&vq->notify_fd, &fd, -1, false, __ATOMIC_RELAXED,
+			__ATOMIC_RELAXED);
 }
 
 #endif /* VHOST_VRING_H */
