@@ -21,6 +21,9 @@
  */
 #define BURST_MAX 32
 
+/** Longest frame: an IP packet of 64 KiB, after an Ethernet header with one tag. */
+#define FRAME_MAX (65535 + 14 + 4)
+
 /** Guests at once where steering is in software. A NIC's VMDQ pools may allow fewer. */
 #define GUEST_MAX 128
 

@@ -32,9 +32,4 @@
 #define OFFLOAD_ECN 8  /**< and of these only the first has CWR (RFC 3168, 6.1.2) */
 /**@}*/
 
-/**
- * Descriptors of a chain that librte_vhost follows at most (BUF_VECTOR_MAX in lib/vhost/vhost.h).
- */
-#define VHOST_CHAIN_MAX 256
-
 #endif /* VIRTIO_NET_DEFS_H */

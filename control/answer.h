@@ -13,7 +13,7 @@
  * answer is added up while it is made, and an answer that would become too long ends with the key
  * "cut": its value is the parameter that asks for the rest.
  *
- * Called by the thread of rte_telemetry.
+ * Called by a thread of rte_telemetry, one at a time: on_command() holds a lock.
  */
 
 #include <pthread.h>

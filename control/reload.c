@@ -147,7 +147,7 @@ reload_age_addresses(struct guests *guests)
 		return;
 	age.now = fdb_now();
 	age.max = guests->ports.list->config->mac_age * 10;
-	fdb_forget(guests->fdb, guests->rcu, is_old, &age);
+	fdb_flush(guests->fdb, guests->rcu, is_old, &age);
 	/* Those that were in the middle of a message when there was a place for them. */
 	pthread_mutex_lock(&guests->mutex);
 	guests_clear_vlans(guests);

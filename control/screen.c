@@ -171,14 +171,11 @@ draw_guest(struct screen *s, const struct guest *g, const struct guest_counters 
 {
 	struct guest_totals *old = &s->last->guest[g->id], now = counters_totals(counters);
 	struct rte_ether_addr mac = { { 0 } };
-	unsigned int pairs = 0, i;
+	unsigned int pairs = device_count_pairs(g->device->rx);
 	char vlan[16];
 
 	if (!guest_serials_match(s->last->serial[g->id], g->serial))
 		memset(old, 0, sizeof(*old));
-	for (i = 0; i < QUEUE_PAIR_WORDS; i++)
-		pairs += (unsigned int)__builtin_popcountll(
-			__atomic_load_n(&g->device->rx[i], __ATOMIC_RELAXED));
 	if (guest_is_registered(g))
 		fdb_key_to_mac(g->mac, &mac);
 	if (g->port == NULL)

@@ -40,16 +40,12 @@ const char *
 stats_no_traffic_reason(const struct guest *g)
 {
 	const struct device *d = g->device;
-	uint64_t rings = 0;
-	unsigned int i;
 
-	for (i = 0; i < QUEUE_PAIR_WORDS; i++)
-		rings |= __atomic_load_n(&d->rx[i], __ATOMIC_RELAXED);
 	if (device_is_disabled(d))
 		return "disabled, the log says why";
 	if (device_is_paused(d))
 		return "the front end is changing the device";
 	if (!d->running)
 		return "the device is stopped";
-	return rings == 0 ? "no receive virtqueue is enabled" : "";
+	return device_count_pairs(d->rx) == 0 ? "no receive virtqueue is enabled" : "";
 }

@@ -19,17 +19,6 @@
 static const struct stats_source *source;
 static pthread_mutex_t source_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static unsigned int
-count_rings(const uint64_t *words)
-{
-	unsigned int i, n = 0;
-
-	for (i = 0; i < QUEUE_PAIR_WORDS; i++)
-		n += (unsigned int)__builtin_popcountll(
-			__atomic_load_n(&words[i], __ATOMIC_RELAXED));
-	return n;
-}
-
 static bool
 describe_guest(unsigned int id, struct dict *d)
 {
@@ -46,8 +35,8 @@ describe_guest(unsigned int id, struct dict *d)
 	answer_string(d, "mac", mac);
 	answer_number(d, "vlan", g->port != NULL ? g->port->rules->settings->vlan : g->vlan);
 	answer_number(d, "worker", g->worker);
-	answer_number(d, "rx_rings", count_rings(g->device->rx));
-	answer_number(d, "tx_rings", count_rings(g->device->tx));
+	answer_number(d, "rx_rings", device_count_pairs(g->device->rx));
+	answer_number(d, "tx_rings", device_count_pairs(g->device->tx));
 	answer_number(d, "features", g->device->features);
 	answer_string(d, "socket", g->socket);
 	return true;

@@ -4,7 +4,8 @@
 
 /**
  * @file
- * The telemetry commands about named ports and addresses. Called by the thread of rte_telemetry.
+ * The telemetry commands about named ports and addresses. Called by a thread of rte_telemetry, one
+ * at a time: on_command() holds a lock.
  */
 
 #include <stdint.h>

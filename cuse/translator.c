@@ -303,36 +303,36 @@ take_eventfd(struct translator *t, int caller_fd, int *fd)
 	return *fd < 0 ? *fd : 0;
 }
 
+/* A descriptor of a ring, which the switch gets if the ring is attached. */
+static int
+set_eventfd(struct translator *t, const struct vhost_vring_file *file, int *place, uint32_t request)
+{
+	int fd, ret = take_eventfd(t, file->fd, &fd);
+
+	if (ret < 0)
+		return ret;
+	replace_descriptor(place, fd);
+	if (!t->rings[file->index].attached)
+		return 0;
+	return backend_send_eventfd(t, request, file->index, fd);
+}
+
 static int
 do_set_vring_kick(struct translator *t, const void *in, void *out)
 {
 	const struct vhost_vring_file *file = in;
-	struct ring *r = &t->rings[file->index];
-	int fd, ret = take_eventfd(t, file->fd, &fd);
 
 	(void)out;
-	if (ret < 0)
-		return ret;
-	replace_descriptor(&r->kick, fd);
-	if (!r->attached)
-		return 0;
-	return backend_send_eventfd(t, VHOST_USER_SET_VRING_KICK, file->index, fd);
+	return set_eventfd(t, file, &t->rings[file->index].kick, VHOST_USER_SET_VRING_KICK);
 }
 
 static int
 do_set_vring_call(struct translator *t, const void *in, void *out)
 {
 	const struct vhost_vring_file *file = in;
-	struct ring *r = &t->rings[file->index];
-	int fd, ret = take_eventfd(t, file->fd, &fd);
 
 	(void)out;
-	if (ret < 0)
-		return ret;
-	replace_descriptor(&r->call, fd);
-	if (!r->attached)
-		return 0;
-	return backend_send_eventfd(t, VHOST_USER_SET_VRING_CALL, file->index, fd);
+	return set_eventfd(t, file, &t->rings[file->index].call, VHOST_USER_SET_VRING_CALL);
 }
 
 /* What the kernel would signal by this, an error in a ring, is in the log here. */

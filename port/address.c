@@ -91,7 +91,7 @@ guests_disable(struct guests *guests, struct guest *g, enum guest_report why)
 }
 
 void
-guests_ask_room(struct guests *guests, struct guest *g)
+guests_request_eviction(struct guests *guests, struct guest *g)
 {
 	report(guests, g, GUEST_REPORT_NO_ROOM);
 }
@@ -252,7 +252,7 @@ serve_guest(struct guests *guests, struct guest *g)
 {
 	log_lost_memory(g);
 	if (__atomic_load_n(&g->reports, __ATOMIC_RELAXED) & RTE_BIT32(GUEST_REPORT_NO_ROOM))
-		fdb_give_way(guests->fdb, guests->rcu, g->id, ADDRESS_SILENCE, fdb_now());
+		fdb_evict_oldest(guests->fdb, guests->rcu, g->id, ADDRESS_SILENCE, fdb_now());
 	guests_log_reports(g);
 	if (__atomic_load_n(&g->forgetting, __ATOMIC_ACQUIRE))
 		take_back_address(guests, g);

@@ -163,8 +163,8 @@ count_of(struct fdb *fdb, uint16_t owner)
 	return &fdb->learned[RTE_MIN(owner, (uint16_t)ID_MAX)];
 }
 
-/* fdb_see() of an address that somebody has. Under the lock. */
-static enum fdb_seen
+/* fdb_learn() of an address that somebody has. Under the lock. */
+static enum fdb_learning
 see_again(struct fdb *fdb, uint64_t key, uint64_t value, uint16_t owner, uint32_t limit,
 	uint32_t now)
 {
@@ -173,17 +173,17 @@ see_again(struct fdb *fdb, uint64_t key, uint64_t value, uint16_t owner, uint32_
 	if (before == owner) {
 		if (!(value & STATIC))
 			put(fdb, key, make_value(owner, now));
-		return FDB_SEEN_KNOWN;
+		return FDB_LEARN_KNOWN;
 	}
 	if ((value & STATIC) || fdb_silence(seen_at(value), now) < HOLD)
-		return FDB_SEEN_TAKEN;
+		return FDB_LEARN_TAKEN;
 	if (*count_of(fdb, owner) >= limit)
-		return FDB_SEEN_FULL;
+		return FDB_LEARN_FULL;
 	--*count_of(fdb, before);
 	++*count_of(fdb, owner);
 	put(fdb, key, make_value(owner, now));
 	note_change(fdb);
-	return FDB_SEEN_MOVED;
+	return FDB_LEARN_MOVED;
 }
 
 /*
@@ -203,27 +203,27 @@ lock_briefly(struct fdb *fdb)
 	return false;
 }
 
-/* fdb_see() without the lock: whoever has the address keeps it, and a new one is not learned. */
-static enum fdb_seen
+/* fdb_learn() without the lock: whoever has the address keeps it, and a new one is not learned. */
+static enum fdb_learning
 see_only(const struct fdb *fdb, uint64_t key, uint16_t owner)
 {
 	uint64_t value;
 
 	if (!find(fdb, key, &value))
-		return FDB_SEEN_FULL;
-	return owner_of(value) == owner ? FDB_SEEN_KNOWN : FDB_SEEN_TAKEN;
+		return FDB_LEARN_FULL;
+	return owner_of(value) == owner ? FDB_LEARN_KNOWN : FDB_LEARN_TAKEN;
 }
 
-enum fdb_seen
-fdb_see(struct fdb *fdb, uint64_t key, uint16_t owner, uint32_t limit, uint32_t now)
+enum fdb_learning
+fdb_learn(struct fdb *fdb, uint64_t key, uint16_t owner, uint32_t limit, uint32_t now)
 {
-	enum fdb_seen seen = FDB_SEEN_FULL;
+	enum fdb_learning seen = FDB_LEARN_FULL;
 	uint64_t value;
 
 	/* Without the lock in the usual case. */
 	if (find(fdb, key, &value) && owner_of(value) == owner &&
 			((value & STATIC) || seen_at(value) == now))
-		return FDB_SEEN_KNOWN;
+		return FDB_LEARN_KNOWN;
 	if (!lock_briefly(fdb))
 		return see_only(fdb, key, owner);
 	if (find(fdb, key, &value)) {
@@ -231,7 +231,7 @@ fdb_see(struct fdb *fdb, uint64_t key, uint16_t owner, uint32_t limit, uint32_t 
 	} else if (*count_of(fdb, owner) < limit && put(fdb, key, make_value(owner, now)) == 0) {
 		++*count_of(fdb, owner);
 		note_change(fdb);
-		seen = FDB_SEEN_NEW;
+		seen = FDB_LEARN_NEW;
 	}
 	rte_spinlock_unlock(&fdb->writer);
 	return seen;
@@ -324,7 +324,7 @@ forget_all(struct fdb *fdb, struct rte_rcu_qsbr *rcu, struct victims *v)
 }
 
 uint32_t
-fdb_forget(struct fdb *fdb, struct rte_rcu_qsbr *rcu, fdb_match_fn *match, void *arg)
+fdb_flush(struct fdb *fdb, struct rte_rcu_qsbr *rcu, fdb_match_fn *match, void *arg)
 {
 	struct victims v = { .match = match, .arg = arg };
 
@@ -390,7 +390,7 @@ is_oldest(uint64_t key, uint16_t owner, uint32_t seen, void *arg)
 }
 
 bool
-fdb_give_way(struct fdb *fdb, struct rte_rcu_qsbr *rcu, uint16_t owner, uint32_t silence,
+fdb_evict_oldest(struct fdb *fdb, struct rte_rcu_qsbr *rcu, uint16_t owner, uint32_t silence,
 	uint32_t now)
 {
 	struct oldest o = { .owner = owner };

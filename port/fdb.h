@@ -13,7 +13,7 @@
  *
  * The MAC of a guest without a named port is given to it by fdb_add(), and is its own until
  * fdb_remove(). Addresses of named ports, and of the uplink in their domains, are noted as they are
- * seen (fdb_see()): they may move, and are forgotten when they were not seen for long. Those that
+ * seen (fdb_learn()): they may move, and are forgotten when they were not seen for long. Those that
  * a port's settings name are static.
  *
  * Frames of one burst mostly follow each other to the same destination, so a burst is looked up
@@ -148,12 +148,12 @@ int32_t fdb_remove(struct fdb *fdb, uint64_t key);
 void fdb_reclaim(struct fdb *fdb, int32_t position);
 
 /** What became of an address that was seen. */
-enum fdb_seen {
-	FDB_SEEN_KNOWN,
-	FDB_SEEN_NEW,
-	FDB_SEEN_MOVED, /**< it was another's */
-	FDB_SEEN_TAKEN, /**< it is another's: a static one, or one that was seen there just now */
-	FDB_SEEN_FULL,	/**< not learned: the owner, or the table, can have no more */
+enum fdb_learning {
+	FDB_LEARN_KNOWN,
+	FDB_LEARN_NEW,
+	FDB_LEARN_MOVED, /**< it was another's */
+	FDB_LEARN_TAKEN, /**< it is another's: a static one, or one that was seen there just now */
+	FDB_LEARN_FULL,	/**< not learned: the owner, or the table, can have no more */
 };
 
 /**
@@ -166,7 +166,8 @@ enum fdb_seen {
  * @param now in tenths of a second, from any beginning
  * @return what it is now
  */
-enum fdb_seen fdb_see(struct fdb *fdb, uint64_t key, uint16_t owner, uint32_t limit, uint32_t now);
+enum fdb_learning fdb_learn(struct fdb *fdb, uint64_t key, uint16_t owner, uint32_t limit,
+	uint32_t now);
 
 /**
  * Make an address static. Whoever has learned it loses it. Any thread.
@@ -184,7 +185,7 @@ int fdb_set_static(struct fdb *fdb, uint64_t key, uint16_t owner);
  */
 uint32_t fdb_changes(const struct fdb *fdb);
 
-/** The time as fdb_see() notes it, in tenths of a second. Any thread. */
+/** The time as fdb_learn() notes it, in tenths of a second. Any thread. */
 static inline uint32_t
 fdb_now(void)
 {
@@ -215,7 +216,7 @@ uint32_t fdb_learned(struct fdb *fdb, uint16_t owner);
  * @param now in tenths of a second
  * @return whether there is room for another now
  */
-bool fdb_give_way(struct fdb *fdb, struct rte_rcu_qsbr *rcu, uint16_t owner, uint32_t silence,
+bool fdb_evict_oldest(struct fdb *fdb, struct rte_rcu_qsbr *rcu, uint16_t owner, uint32_t silence,
 	uint32_t now);
 
 /**
@@ -241,7 +242,7 @@ typedef bool fdb_match_fn(uint64_t key, uint16_t owner, uint32_t seen, void *arg
  * @param arg passed to match
  * @return how many were forgotten
  */
-uint32_t fdb_forget(struct fdb *fdb, struct rte_rcu_qsbr *rcu, fdb_match_fn *match, void *arg);
+uint32_t fdb_flush(struct fdb *fdb, struct rte_rcu_qsbr *rcu, fdb_match_fn *match, void *arg);
 
 /**
  * Look at all addresses. Any thread but workers.

@@ -275,7 +275,7 @@ admit_waiting(struct guests *guests)
 
 	for (d = TAILQ_FIRST(&guests->waiting); d != NULL; d = next) {
 		next = TAILQ_NEXT(d, waiting);
-		if (d->busy || !d->running)
+		if (__atomic_load_n(&d->busy, __ATOMIC_RELAXED) || !d->running)
 			continue;
 		if (join_locked(guests, d) < 0)
 			break; /* for a place, or for memory: until the next one leaves */

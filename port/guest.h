@@ -8,17 +8,17 @@
  *
  * A guest is a connection of a front end, from the first time that its virtqueues are ready until
  * it ends: its id, its VLAN and its MAC address stay while its device stops and starts. It is
- * created by the vhost thread, the one that runs librte_vhost's callbacks, read by all workers, and
- * freed by the vhost thread.
+ * created and freed by the vhost thread, the one that runs librte_vhost's callbacks, and by the
+ * control loop where a port takes its VLAN or a place becomes free. All workers read it.
  *
  * Read side. Workers take no lock. They reach guests through the sets and the table of struct
- * guests, which the vhost thread replaces under RCU: a worker may use what it found there until its
- * next quiescent state, which it reports once a round and never while it holds a guest.
+ * guests, which are replaced under RCU: a worker may use what it found there until its next
+ * quiescent state, which it reports once a round and never while it holds a guest.
  *
  * Write side. One mutex covers every change to the table. The vhost thread holds it for joining,
  * for leaving (including the wait for the grace period: no worker ever takes it), and the control
- * loop for programming learned addresses into the uplink. Statistics and telemetry take it to look
- * at guests.
+ * loop for the same, and for programming learned addresses into the uplink. Statistics and
+ * telemetry take it to look at guests.
  *
  * Learning is the one change that a worker makes. It enters the MAC into the FDB, which nobody else
  * can have from then on, and wakes the control loop. On a NIC without filters the guest is
@@ -52,7 +52,8 @@ enum guest_report {
 	GUEST_REPORT_FDB_FULL,
 	GUEST_REPORT_MOVED, /**< the address is now this guest's */
 	GUEST_REPORT_MACS,  /**< those before are about an address each */
-	GUEST_REPORT_NO_ROOM = GUEST_REPORT_MACS, /**< an address was not learned: one that is silent may give way */
+	/** An address was not learned: one that is silent may give way. */
+	GUEST_REPORT_NO_ROOM = GUEST_REPORT_MACS,
 	GUEST_REPORT_BROKEN_TRANSMIT,
 	GUEST_REPORT_BROKEN_RECEIVE,
 	GUEST_REPORT_MAX
@@ -168,7 +169,8 @@ void guests_free(struct guests *guests);
  *
  * @param guests the table
  * @param d the device
- * @return 0, -ESHUTDOWN after guests_close(), -ENOMEM
+ * @return 0; -ESHUTDOWN after guests_close(), or if its port was removed; -EBUSY if its port has a
+ *	guest; -ENOMEM
  */
 int guests_start(struct guests *guests, struct device *d);
 
@@ -219,7 +221,7 @@ void guests_disable(struct guests *guests, struct guest *guest, enum guest_repor
  * @param guests the table
  * @param g the port's guest
  */
-void guests_ask_room(struct guests *guests, struct guest *g);
+void guests_request_eviction(struct guests *guests, struct guest *g);
 
 /**
  * Have something about an address of a guest looked after by the control loop. Worker.

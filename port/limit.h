@@ -21,6 +21,8 @@
 #include <rte_meter.h>
 #include <rte_spinlock.h>
 
+#include "main.h"
+
 /** A bucket. All 0 is one without a limit. */
 struct limit {
 	uint64_t per_second; /**< what it was filled for, 0: no limit */
@@ -36,9 +38,6 @@ struct limits {
 	rte_spinlock_t lock;	    /**< of what follows */
 	struct limit bytes_to;	    /**< that may be sent to it */
 };
-
-/** Bytes that are taken at once at most: the longest frame. */
-#define LIMIT_FRAME_MAX 66000
 
 /** Bytes of a debt that are paid at once. */
 #define LIMIT_PART 1500
@@ -59,7 +58,7 @@ limit_bucket(uint64_t per_second)
 /** Give back what was taken and then not sent. */
 void limit_return(struct limit *l, uint64_t n);
 
-/** limit_take() and limit_may_send() where there is a limit, or was one. */
+/** What the functions below do where there is a limit, or was one. */
 bool limit_take_slow(struct limit *l, uint64_t per_second, uint32_t n, uint32_t most);
 bool limit_may_send_slow(struct limit *l, uint64_t per_second, uint32_t part_max);
 
@@ -85,7 +84,7 @@ limit_take_to(struct limits *l, uint64_t per_second, uint32_t n)
 	if (likely(per_second == 0))
 		return true;
 	rte_spinlock_lock(&l->lock);
-	ok = limit_take_slow(&l->bytes_to, per_second, n, LIMIT_FRAME_MAX);
+	ok = limit_take_slow(&l->bytes_to, per_second, n, FRAME_MAX);
 	rte_spinlock_unlock(&l->lock);
 	return ok;
 }

@@ -131,7 +131,7 @@ ports_forget(struct guests *guests, const struct port *p, bool is_static)
 {
 	struct addresses which = { p->id, is_static };
 
-	fdb_forget(guests->fdb, guests->rcu, is_of_port, &which);
+	fdb_flush(guests->fdb, guests->rcu, is_of_port, &which);
 }
 
 static const struct port_rules *
@@ -273,7 +273,7 @@ move_unchanged(struct ports *ports, const struct port_list *list)
 
 /* Addresses that ports have learned in domains that they have left. */
 static bool
-is_astray(uint64_t key, uint16_t owner, uint32_t seen, void *arg)
+is_outside_domains(uint64_t key, uint16_t owner, uint32_t seen, void *arg)
 {
 	const struct ports *ports = arg;
 	uint16_t domain = key_domain(key);
@@ -318,7 +318,7 @@ ports_apply(struct guests *guests, struct ports_config *config,
 	if (changes != NULL) {
 		ports_publish(guests, NULL); /* and a grace period */
 		drop_stale(guests, changes);
-		fdb_forget(guests->fdb, guests->rcu, is_astray, &guests->ports);
+		fdb_flush(guests->fdb, guests->rcu, is_outside_domains, &guests->ports);
 		forget_surplus(guests);
 	}
 	guests_clear_vlans(guests);

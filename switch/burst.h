@@ -51,9 +51,6 @@
 /** Segments of a frame that are kept for each frame; one frame of a burst may have more. */
 #define SEGMENTS_KEPT 20
 
-/** Longest frame: an IP packet of 64 KiB, after an Ethernet header with one tag. */
-#define FRAME_MAX (65535 + 14 + 4)
-
 /** Frames whose owners are looked up at once. */
 #define LOOKUP_AHEAD 8
 

@@ -22,7 +22,7 @@ allow_unlearned(struct worker *w, struct guest *g, const struct port_rules *rule
 {
 	if (rules->settings->learn > 0 && g->asked_room != w->now) {
 		g->asked_room = w->now;
-		guests_ask_room(w->sw->guests, g);
+		guests_request_eviction(w->sw->guests, g);
 	}
 	if (rules->settings->source_check)
 		return TX_DROP_SOURCE_NOT_ALLOWED;
@@ -39,12 +39,12 @@ classify_source(struct worker *w, struct guest *g, const struct port_rules *rule
 	fdb_key_to_mac(key, &mac);
 	if (unlikely(!rte_is_valid_assigned_ether_addr(&mac)))
 		return TX_DROP_SOURCE_INVALID;
-	switch (fdb_see(w->sw->guests->fdb, key, g->id, rules->settings->learn, w->now)) {
-	case FDB_SEEN_TAKEN:
+	switch (fdb_learn(w->sw->guests->fdb, key, g->id, rules->settings->learn, w->now)) {
+	case FDB_LEARN_TAKEN:
 		return TX_DROP_MAC_TAKEN;
-	case FDB_SEEN_FULL:
+	case FDB_LEARN_FULL:
 		return allow_unlearned(w, g, rules, unlearned);
-	case FDB_SEEN_MOVED:
+	case FDB_LEARN_MOVED:
 		guests_report_address(w->sw->guests, g, key, GUEST_REPORT_MOVED);
 		break;
 	default:

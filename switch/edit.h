@@ -36,7 +36,7 @@ edited_len(const struct burst *b, uint16_t i, struct edit e)
 }
 
 /**
- * The head of frame i as the receiver gets it, up to the type behind the tag. Returns its length;
+ * The head of frame i as the receiver gets it, up to the type after the tag. Returns its length;
  * what follows begins at *skip of the frame.
  */
 static inline uint32_t

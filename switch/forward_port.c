@@ -341,7 +341,7 @@ spread_run(struct worker *w, struct guest *from, struct burst *b, struct run run
  * done with.
  */
 static uint16_t
-calm_run(struct worker *w, struct guest *from, struct burst *b, const struct run *run,
+storm_control_run(struct worker *w, struct guest *from, struct burst *b, const struct run *run,
 	const struct decision *d)
 {
 	uint64_t storm = b->rules->settings->storm;
@@ -421,7 +421,7 @@ forward_run(struct worker *w, struct guest *from, struct burst *b, uint16_t i, b
 	if (likely(d.where == TO_PORT))
 		done = run_to_port(w, from, d.to, b, &run);
 	else if (d.where != TO_NOWHERE)
-		done = calm_run(w, from, b, &run, &d);
+		done = storm_control_run(w, from, b, &run, &d);
 	else
 		done = forward_drop_run(w, from, b, &run, d.why);
 	run.end = BURST_VIEWS;

@@ -44,8 +44,8 @@ see_uplink_source(struct worker *w, uint64_t key)
 {
 	if (likely(key == w->uplink_source))
 		return true;
-	if (fdb_see(w->sw->guests->fdb, key, FDB_UPLINK, UPLINK_ADDRESS_MAX, w->now) ==
-			FDB_SEEN_TAKEN)
+	if (fdb_learn(w->sw->guests->fdb, key, FDB_UPLINK, UPLINK_ADDRESS_MAX, w->now) ==
+			FDB_LEARN_TAKEN)
 		return false;
 	w->uplink_source = key;
 	return true;

@@ -68,7 +68,7 @@ copy_by_flow(struct device *d, const struct spread *s, bool packed, enum kind ki
 {
 	uint16_t end = (uint16_t)(RTE_MIN(b->limit, run->end) - first), found = 0, k;
 	const uint64_t key = run->key, mask = run->mask;
-	const struct edit e = kind == KIND_ODD ? edit_of(run) : (struct edit){ 0, 0 };
+	const struct edit e = kind == KIND_ANY ? edit_of(run) : (struct edit){ 0, 0 };
 	struct lane *lane_of[BURST_VIEWS];
 	struct target t;
 
@@ -124,27 +124,27 @@ split_asking(struct device *d, const struct spread *s, struct lane *lanes, struc
 }
 
 static __rte_noinline uint16_t
-split_odd(struct device *d, const struct spread *s, struct lane *lanes, struct burst *b,
+split_any(struct device *d, const struct spread *s, struct lane *lanes, struct burst *b,
 	const struct run *run, uint16_t first)
 {
-	return copy_by_flow(d, s, false, KIND_ODD, lanes, b, run, first);
+	return copy_by_flow(d, s, false, KIND_ANY, lanes, b, run, first);
 }
 
 static __rte_noinline uint16_t
-packed_odd(struct device *d, const struct spread *s, struct lane *lanes, struct burst *b,
+packed_any(struct device *d, const struct spread *s, struct lane *lanes, struct burst *b,
 	const struct run *run, uint16_t first)
 {
-	return copy_by_flow(d, s, true, KIND_ODD, lanes, b, run, first);
+	return copy_by_flow(d, s, true, KIND_ANY, lanes, b, run, first);
 }
 
 typedef uint16_t copy_fn(struct device *d, const struct spread *s, struct lane *lanes,
 	struct burst *b, const struct run *run, uint16_t first);
 
-static copy_fn *const copy_of[] = { split_plain, split_of_ports, split_asking, split_odd };
+static copy_fn *const copy_of[] = { split_plain, split_of_ports, split_asking, split_any };
 
 uint16_t
 pipeline_copy_by_flow(struct device *d, const struct spread *s, struct lane *lanes, struct burst *b,
 	const struct run *run, uint16_t first)
 {
-	return (d->packed ? packed_odd : copy_of[kind_of(b, run)])(d, s, lanes, b, run, first);
+	return (d->packed ? packed_any : copy_of[kind_of(b, run)])(d, s, lanes, b, run, first);
 }

@@ -145,9 +145,9 @@ int offload_finish_checksum(struct rte_mbuf *m);
 
 /**
  * Make the next segments of a frame of unsegmented TCP, finished. The frame stays as it is, and the
- * same segments are made again until offload_advance() notes that they have been sent. So a
- * frame takes no more memory and time at once than the caller has a use for, however many
- * segments it has.
+ * same segments are made again until offload_advance() notes that they have been sent. So a frame
+ * takes no more memory and time at once than the caller has a use for, however many segments it
+ * has.
  *
  * @param m a frame with RTE_MBUF_F_TX_TCP_SEG
  * @param pool for segments

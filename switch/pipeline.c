@@ -32,7 +32,7 @@ copy_simple(const struct device *d, struct virtqueue *vq, bool packed, enum kind
 	uint16_t end = RTE_MIN(available, (uint16_t)(RTE_MIN(b->limit, run->end) - first));
 	uint16_t found = 0, index = vq->last_avail_idx, used = vq->last_used_idx, k;
 	const uint64_t key = run->key, mask = run->mask;
-	const struct edit e = kind == KIND_ODD ? edit_of(run) : (struct edit){ 0, 0 };
+	const struct edit e = kind == KIND_ANY ? edit_of(run) : (struct edit){ 0, 0 };
 	struct target t;
 
 	for (k = 0; k < end; k++) {
@@ -89,10 +89,10 @@ split_asking(const struct device *d, struct virtqueue *vq, struct burst *b, cons
 }
 
 static __rte_noinline uint16_t
-split_odd(const struct device *d, struct virtqueue *vq, struct burst *b, const struct run *run,
+split_any(const struct device *d, struct virtqueue *vq, struct burst *b, const struct run *run,
 	uint16_t first, uint16_t available)
 {
-	return copy_simple(d, vq, false, KIND_ODD, b, run, first, available);
+	return copy_simple(d, vq, false, KIND_ANY, b, run, first, available);
 }
 
 static __rte_noinline uint16_t
@@ -110,18 +110,18 @@ packed_of_ports(const struct device *d, struct virtqueue *vq, struct burst *b,
 }
 
 static __rte_noinline uint16_t
-packed_odd(const struct device *d, struct virtqueue *vq, struct burst *b, const struct run *run,
+packed_any(const struct device *d, struct virtqueue *vq, struct burst *b, const struct run *run,
 	uint16_t first, uint16_t available)
 {
-	return copy_simple(d, vq, true, KIND_ODD, b, run, first, available);
+	return copy_simple(d, vq, true, KIND_ANY, b, run, first, available);
 }
 
 typedef uint16_t copy_fn(const struct device *d, struct virtqueue *vq, struct burst *b,
 	const struct run *run, uint16_t first, uint16_t available);
 
 static copy_fn *const copy_of[2][4] = {
-	{ split_plain, split_of_ports, split_asking, split_odd },
-	{ packed_plain, packed_of_ports, packed_odd, packed_odd },
+	{ split_plain, split_of_ports, split_asking, split_any },
+	{ packed_plain, packed_of_ports, packed_any, packed_any },
 };
 
 uint16_t

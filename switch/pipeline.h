@@ -79,7 +79,7 @@ enum kind {
 	KIND_PLAIN,    /**< none may ask for anything, and they keep their tags */
 	KIND_OF_PORTS, /**< the same, of a burst with rules */
 	KIND_ASKING,   /**< they may ask for something, and keep their tags */
-	KIND_ODD,      /**< any */
+	KIND_ANY,      /**< any */
 };
 
 /** The buffer after that of frame i, the k-th, if it is found: to be fetched meanwhile. */
@@ -99,9 +99,9 @@ write_frame(const struct device *d, uint8_t *at, enum kind kind, struct burst *b
 {
 	struct virtio_net_hdr moved;
 
-	write_header(at, d->hdr_len, 1, kind == KIND_ASKING || kind == KIND_ODD
+	write_header(at, d->hdr_len, 1, kind == KIND_ASKING || kind == KIND_ANY
 		? asks_of(b, i, e, &moved) : NULL);
-	if (kind == KIND_ODD && run->retag)
+	if (kind == KIND_ANY && run->retag)
 		pipeline_copy_edited(at + d->hdr_len, b, i, run, e, next);
 	else
 		copy_frame(at + d->hdr_len, b, i,
@@ -112,7 +112,7 @@ write_frame(const struct device *d, uint8_t *at, enum kind kind, struct burst *b
 static __rte_always_inline bool
 is_next(struct burst *b, uint16_t f, enum kind kind, uint64_t key, uint64_t mask)
 {
-	if (kind == KIND_ODD || kind == KIND_ASKING)
+	if (kind == KIND_ANY || kind == KIND_ASKING)
 		read_keys(b, (uint16_t)(f + 1));
 	else
 		read_keys_of(b, (uint16_t)(f + 1), kind == KIND_OF_PORTS, false);
@@ -124,7 +124,7 @@ static inline enum kind
 kind_of(const struct burst *b, const struct run *run)
 {
 	if (unlikely(run->retag))
-		return KIND_ODD;
+		return KIND_ANY;
 	if (b->has_asks)
 		return KIND_ASKING;
 	return b->rules != NULL ? KIND_OF_PORTS : KIND_PLAIN;

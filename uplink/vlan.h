@@ -86,7 +86,7 @@ vlan_priority(const struct rte_mbuf *m)
 	return vlan_in_frame(m) ? rte_be_to_cpu_16(vlan_header(m)->vlan_tci) >> 13 : 0;
 }
 
-/** A packet is looked for behind so many tags at most. */
+/** A packet is looked for after so many tags at most. */
 #define VLAN_TAGS_MAX 2
 
 /**

@@ -9,9 +9,9 @@
  * A front end connects to the switch, not to librte_vhost. The relay (relay.h) reads its messages,
  * each as the bytes come, checks them (check.h), and passes them on to librte_vhost by a second
  * connection, one at a time: the next is read when the last was answered. librte_vhost is made to
- * acknowledge every message (REPLY_ACK), so that the relay knows what became of it, and gets
- * whole messages only, with descriptors of known types. So neither a front end that
- * stops in the middle of a message nor one that does not read its replies makes any other wait.
+ * acknowledge every message (REPLY_ACK), so that the relay knows what became of it, and gets whole
+ * messages only, with descriptors of known types. So neither a front end that stops in the middle
+ * of a message nor one that does not read its replies makes any other wait.
  *
  * There is one structure for a connection, found by vid in librte_vhost's thread. A place of the
  * table is free again when both connections are closed, the descriptors too, and librte_vhost has

@@ -28,7 +28,7 @@
 /** What a descriptor is. */
 enum fds_kind {
 	FDS_EVENTFD, /**< an eventfd */
-	FDS_MEMORY,  /**< a regular file on a local file system, readable and writable */
+	FDS_MEMORY,  /**< a regular file on a local file system */
 	FDS_OTHER,   /**< anything else: must not be touched */
 };
 
@@ -50,8 +50,8 @@ struct fds_batch {
 enum fds_kind fds_kind(int fd);
 
 /**
- * Receive bytes and the descriptors that came with them. When there are
- * more than FDS_MAX they stay in the connection's queue, with the bytes.
+ * Receive bytes and the descriptors that came with them. When there are more than FDS_MAX they stay
+ * in the connection's queue, with the bytes.
  *
  * @param sock a stream socket with SO_OOBINLINE set
  * @param[out] buf where bytes go
@@ -59,9 +59,8 @@ enum fds_kind fds_kind(int fd);
  * @param[out] batch the descriptors, n is set: further references to those in the queue
  * @param[out] belong whether they came with these bytes; else they belong to later ones
  * @return bytes received, 0 at the end of the connection, -EAGAIN when there are none, -EMSGSIZE
- *   when
- *   more descriptors came than any message has, -EMFILE when there are no numbers left for them,
- *   or another negative errno
+ *   when more descriptors came than any message has, -EMFILE when there are no numbers left for
+ *   them, or another negative errno
  */
 ssize_t fds_receive(int sock, void *buf, size_t len, struct fds_batch *batch, bool *belong);
 

@@ -42,7 +42,7 @@ on_new_device(int vid)
 	struct connection *c = relay_find(vid);
 	int ret;
 
-	if (c == NULL || c->device.busy)
+	if (c == NULL || __atomic_load_n(&c->device.busy, __ATOMIC_RELAXED))
 		return -EPROTO;
 	device_set_running(&c->device, true);
 	ret = vhost.ops->start(vhost.ops->guests, &c->device);
@@ -144,7 +144,7 @@ before_message(int vid, void *message)
 
 	if (d == NULL)
 		return RTE_VHOST_MSG_RESULT_ERR;
-	d->busy = true;
+	__atomic_store_n(&d->busy, true, __ATOMIC_RELAXED);
 	if (keep_descriptor(d, message) || keep_announcement(d, message))
 		return RTE_VHOST_MSG_RESULT_OK; /* and after_message() is called */
 	if (!changes_nothing(message)) {
@@ -169,7 +169,7 @@ after_message(int vid, void *message)
 		c->device.has_memory = true;
 		memory_settle(&c->files, vid);
 	}
-	c->device.busy = false;
+	__atomic_store_n(&c->device.busy, false, __ATOMIC_RELAXED);
 	if (c->device.is_message_paused) {
 		c->device.is_message_paused = false;
 		device_forget_absent(&c->device);

@@ -6,7 +6,8 @@
  * @file
  * The vhost-user sockets by which guests come, and the virtio features they are offered.
  *
- * Main thread only. The callbacks of librte_vhost's own thread go to the ports by struct port_ops.
+ * Called by the main thread, and for named ports by the control loop, unless a function says
+ * otherwise. The callbacks of librte_vhost's own thread go to the ports by struct port_ops.
  */
 
 #include <rte_rcu_qsbr.h>

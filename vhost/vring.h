@@ -133,7 +133,8 @@ struct device {
 	struct rte_rcu_qsbr *rcu; /**< of the workers */
 	bool has_memory;	  /**< a memory table is there */
 	bool is_message_paused;	  /**< device_pause() was called for the message in hand */
-	bool busy;	   /**< a message is being dealt with, or librte_vhost failed to */
+	/** A message is being dealt with, or librte_vhost failed to. Atomic: others read it. */
+	bool busy;
 	bool limit_logged; /**< that there was no place for it was logged */
 	bool misplaced_logged; /**< that a virtqueue is not in its memory was logged */
 	unsigned int pauses; /**< device_pause() less device_resume() */
@@ -292,6 +293,18 @@ pair_of_bit(unsigned int word, uint64_t bits)
 		for (uint64_t b_ = __atomic_load_n(&(mask)[w_], __ATOMIC_RELAXED);                 \
 			b_ != 0 && ((pair) = pair_of_bit(w_, b_), true);                           \
 			b_ &= b_ - 1)
+
+/** How many bits of d->rx or d->tx are set. Any thread. */
+static inline unsigned int
+device_count_pairs(const uint64_t *mask)
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i < QUEUE_PAIR_WORDS; i++)
+		n += (unsigned int)__builtin_popcountll(
+			__atomic_load_n(&mask[i], __ATOMIC_RELAXED));
+	return n;
+}
 
 /** An index of a virtqueue, n entries on; n is at most its size if it is packed. */
 static inline uint16_t

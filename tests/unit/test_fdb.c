@@ -117,13 +117,13 @@ test_changes_are_told(void **state)
 
 	(void)state;
 	has_changed();
-	assert_int_equal(fdb_see(fdb, key, 130, 8, 100), FDB_SEEN_NEW);
+	assert_int_equal(fdb_learn(fdb, key, 130, 8, 100), FDB_LEARN_NEW);
 	assert_true(has_changed());
-	assert_int_equal(fdb_see(fdb, key, 130, 8, 150), FDB_SEEN_KNOWN);
-	assert_int_equal(fdb_see(fdb, key, 131, 8, 151), FDB_SEEN_TAKEN);
-	assert_int_equal(fdb_see(fdb, key + 256, 131, 0, 151), FDB_SEEN_FULL);
+	assert_int_equal(fdb_learn(fdb, key, 130, 8, 150), FDB_LEARN_KNOWN);
+	assert_int_equal(fdb_learn(fdb, key, 131, 8, 151), FDB_LEARN_TAKEN);
+	assert_int_equal(fdb_learn(fdb, key + 256, 131, 0, 151), FDB_LEARN_FULL);
 	assert_false(has_changed());
-	assert_int_equal(fdb_see(fdb, key, 131, 8, 170), FDB_SEEN_MOVED);
+	assert_int_equal(fdb_learn(fdb, key, 131, 8, 170), FDB_LEARN_MOVED);
 	assert_true(has_changed());
 	assert_int_equal(fdb_set_static(fdb, key, 132), 0);
 	assert_true(has_changed());
@@ -143,10 +143,10 @@ test_seen_by_a_worker_whose_time_is_ahead(void **state)
 	const uint64_t key = 0x00a000000003;
 
 	(void)state;
-	assert_int_equal(fdb_see(fdb, key, 130, 1, 101), FDB_SEEN_NEW);
-	assert_int_equal(fdb_see(fdb, key, 131, 1, 100), FDB_SEEN_TAKEN);
-	assert_false(fdb_give_way(fdb, rcu, 130, 20, 100));
-	assert_true(fdb_give_way(fdb, rcu, 130, 20, 121));
+	assert_int_equal(fdb_learn(fdb, key, 130, 1, 101), FDB_LEARN_NEW);
+	assert_int_equal(fdb_learn(fdb, key, 131, 1, 100), FDB_LEARN_TAKEN);
+	assert_false(fdb_evict_oldest(fdb, rcu, 130, 20, 100));
+	assert_true(fdb_evict_oldest(fdb, rcu, 130, 20, 121));
 }
 
 /* It is called twice, and the second time the lock is not to be had. */
@@ -155,8 +155,8 @@ see_meanwhile(uint64_t key, uint16_t owner, uint32_t seen, void *arg)
 {
 	if (owner != 130)
 		return false;
-	*(enum fdb_seen *)arg = fdb_see(fdb, key, 130, 1, seen + 1);
-	assert_int_equal(fdb_see(fdb, key, 131, 1, seen + 2), FDB_SEEN_TAKEN);
+	*(enum fdb_learning *)arg = fdb_learn(fdb, key, 130, 1, seen + 1);
+	assert_int_equal(fdb_learn(fdb, key, 131, 1, seen + 2), FDB_LEARN_TAKEN);
 	return true;
 }
 
@@ -164,12 +164,12 @@ see_meanwhile(uint64_t key, uint16_t owner, uint32_t seen, void *arg)
 static void
 test_seen_while_another_thread_has_the_lock(void **state)
 {
-	enum fdb_seen own = FDB_SEEN_FULL;
+	enum fdb_learning own = FDB_LEARN_FULL;
 
 	(void)state;
-	assert_int_equal(fdb_see(fdb, 0x00a000000004, 130, 1, 200), FDB_SEEN_NEW);
-	assert_int_equal(fdb_forget(fdb, rcu, see_meanwhile, &own), 1);
-	assert_int_equal(own, FDB_SEEN_KNOWN);
+	assert_int_equal(fdb_learn(fdb, 0x00a000000004, 130, 1, 200), FDB_LEARN_NEW);
+	assert_int_equal(fdb_flush(fdb, rcu, see_meanwhile, &own), 1);
+	assert_int_equal(own, FDB_LEARN_KNOWN);
 }
 
 /* A port that may learn less than before keeps what was seen last, and its static addresses. */
@@ -181,9 +181,9 @@ test_the_newest_stay(void **state)
 
 	(void)state;
 	for (i = 0; i < 10; i++)
-		assert_int_equal(fdb_see(fdb, key + (i << 16), 130, 16, 300 + (uint32_t)(i * 7 % 10)),
-			FDB_SEEN_NEW);
-	assert_int_equal(fdb_see(fdb, others, 131, 16, 1), FDB_SEEN_NEW);
+		assert_int_equal(fdb_learn(fdb, key + (i << 16), 130, 16,
+			300 + (uint32_t)(i * 7 % 10)), FDB_LEARN_NEW);
+	assert_int_equal(fdb_learn(fdb, others, 131, 16, 1), FDB_LEARN_NEW);
 	assert_int_equal(fdb_set_static(fdb, fixed, 130), 0);
 	fdb_keep_newest(fdb, rcu, 130, 12);
 	assert_int_equal(fdb_learned(fdb, 130), 10);
@@ -196,7 +196,7 @@ test_the_newest_stay(void **state)
 	assert_int_equal(fdb_lookup(fdb, fixed), 130);
 	assert_int_equal(fdb_lookup(fdb, others), 131);
 	fdb_reclaim(fdb, fdb_remove(fdb, fixed));
-	assert_true(fdb_give_way(fdb, rcu, 131, 0, 2));
+	assert_true(fdb_evict_oldest(fdb, rcu, 131, 0, 2));
 }
 
 int
