@@ -284,7 +284,7 @@ static const struct {
 	  "Named ports. Parameter: a device id, or from=ID for that and later ones" CUT_HELP,
 	  answer_ports },
 	{ "/vhost_switch/fdb",
-	  "Known MACs. Parameter: a device id, or from=ID for that and later ones" CUT_HELP,
+	  "Known MACs. Parameter: a device id, or from=N for that place and later ones" CUT_HELP,
 	  answer_fdb },
 	{ "/vhost_switch/port", "The uplink and its counters. No parameter", answer_port },
 	{ "/vhost_switch/workers",

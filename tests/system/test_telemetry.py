@@ -9,6 +9,7 @@ import time
 import pytest
 
 from harness import Switch, Wire, cpus, wait_for
+from named import Ports
 from vhostuser import Guest
 
 OF_GUESTS = ("guests", "stats", "paths", "fdb")
@@ -173,3 +174,25 @@ def test_the_main_lcore_works_where_it_is_the_only_one(guests):
         guests(s)
         (name, worker), = workers(s).items()
         assert (name, worker["lcore"], worker["guests"]) == ("0", 5, 1)
+
+
+def test_addresses_of_one_port(tmp_path):
+    ports = Ports(tmp_path, a="vlan=10 mac=02:00:00:00:00:aa", b="vlan=20", c="")
+    with Switch(*ports.args(), "--socket-file", str(tmp_path / "all")) as s:
+        guests = [*ports.guests(), Guest(str(tmp_path / "all"), "52:54:00:00:00:01")]
+        s.wait_guests(4)
+        for g in guests:
+            g.announce()
+        s.wait_registered("52:54:00:00:00:01")
+        wait_for(lambda: len(s.telemetry("/vhost_switch/fdb")) == 5, what="all in the FDB")
+        found = {n: {(row["port"], row["mac"])
+                     for row in s.telemetry(f"/vhost_switch/fdb,{n}").values()}
+                 for n in (128, 129, 130, 131, 639, 640, 65534)}
+        assert found == {
+            128: {("a", "02:00:00:00:00:aa"), ("a", guests[0].mac.hex(":"))},
+            129: {("b", guests[1].mac.hex(":"))}, 130: {("c", guests[2].mac.hex(":"))},
+            131: set(), 639: set(), 640: set(), 65534: set()}
+        assert s.telemetry("/vhost_switch/fdb,0") == {"0": "52:54:00:00:00:01"}
+        assert len(s.telemetry("/vhost_switch/fdb,from=130")) == 2
+        for g in guests:
+            g.close()
