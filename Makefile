@@ -48,7 +48,7 @@ CFLAGS ?= -O3 -g
 ALL_CFLAGS = -DALLOW_EXPERIMENTAL_API -std=gnu11 -D_GNU_SOURCE -I. \
 	$(WARNINGS) $(CFLAGS) $(DPDK_CFLAGS) $(CUSE_CFLAGS) -MMD -MP
 # DPDK's hash reads words at any address.
-ASAN_FLAGS := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize=alignment
+ASAN_FLAGS := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-sanitize=alignment
 
 all: $(APP)
 

@@ -88,7 +88,9 @@ copy_by_flow(struct device *d, const struct spread *s, bool packed, enum kind ki
 		}
 		if (k == end)
 			break;
-		write_frame(d, t.at[k], kind, b, i, run, e, next_buffer(d, b, &t, k, found, i, e));
+		/* As in pipeline.c, found may be end + 1. */
+		write_frame(d, t.at[k], kind, b, i, run, e,
+			next_buffer(d, b, &t, k, RTE_MIN(found, end), i, e));
 		l = lane_of[k];
 		if (packed)
 			l->used = vring_write_used_packed(l->vq, l->used, t.id[k],

@@ -52,7 +52,9 @@ copy_simple(const struct device *d, struct virtqueue *vq, bool packed, enum kind
 		}
 		if (k == end)
 			break;
-		write_frame(d, t.at[k], kind, b, i, run, e, next_buffer(d, b, &t, k, found, i, e));
+		/* found is end + 1 once a frame had no simple buffer; a break would be slower. */
+		write_frame(d, t.at[k], kind, b, i, run, e,
+			next_buffer(d, b, &t, k, RTE_MIN(found, end), i, e));
 		if (packed)
 			used = vring_write_used_packed(vq, used, t.id[k],
 				d->hdr_len + edited_len(b, i, e), 1);
