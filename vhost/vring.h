@@ -306,6 +306,9 @@ device_count_pairs(const uint64_t *mask)
 	return n;
 }
 
+/* VIRTIO 1.1, 1.4: virtqueues are little-endian; and so are keys of the FDB (port/fdb.h). */
+_Static_assert(RTE_BYTE_ORDER == RTE_LITTLE_ENDIAN, "split virtqueues are read as they are");
+
 /** An index of a virtqueue, n entries on; n is at most its size if it is packed. */
 static inline uint16_t
 vring_advance(const struct virtqueue *vq, uint16_t index, uint16_t n)
