@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,8 +116,8 @@ telemetry_ports(const struct stats_source *src, const char *params, struct dict 
 /* Addresses of domains that are being listed. */
 struct listing {
 	struct dict *d;
-	unsigned int number, first;
-	unsigned int owner; /* device id of one port, UINT_MAX: all */
+	const struct request *request;
+	unsigned int number; /* of the next address */
 	bool full;
 };
 
@@ -131,8 +130,10 @@ list_address(uint64_t key, uint16_t owner, uint32_t seen, void *arg)
 	struct rte_tel_data *data;
 	struct dict one;
 
-	if (domain == DOMAIN_SHARED || l->full || l->number++ < l->first ||
-			(l->owner != UINT_MAX && owner != l->owner))
+	if (domain == DOMAIN_SHARED || l->full)
+		return false;
+	l->number++;
+	if (l->request->alone ? owner != l->request->first : l->number <= l->request->first)
 		return false;
 	data = rte_tel_data_alloc();
 	if (data == NULL) {
@@ -180,19 +181,15 @@ telemetry_fdb(const struct stats_source *src, const char *params, struct dict *d
 {
 	unsigned int limit = src->guests->ports.in_use ? UINT32_MAX : GUEST_MAX;
 	struct request request;
-	struct listing l = { .d = d, .number = GUEST_MAX, .owner = UINT_MAX };
+	struct listing l = { .d = d, .request = &request, .number = GUEST_MAX };
 	int ret = answer_parse(params, limit, &request);
 
 	if (ret < 0)
 		return ret;
 	source = src;
-	if (request.alone)
-		l.owner = request.first;
-	else
-		l.first = request.first;
 	pthread_mutex_lock(&src->guests->mutex);
-	if (list_guests(&request, d) && l.owner >= GUEST_MAX &&
-			(l.owner < ID_MAX || l.owner == UINT_MAX))
+	if (list_guests(&request, d) && (!request.alone ||
+			(request.first >= GUEST_MAX && request.first < ID_MAX)))
 		fdb_visit(src->guests->fdb, list_address, &l);
 	pthread_mutex_unlock(&src->guests->mutex);
 	return 0;
