@@ -56,8 +56,8 @@ void forward_announcement(struct worker *w, struct guest *from, struct rte_mbuf 
  * @param g the guest
  * @param rules its port's
  * @param key domain and source
- * @param[out] unlearned set if the guest may, and there is no room to learn the source: the caller
- *	counts the frame as fdb_full
+ * @param[out] unlearned true if there was no room to learn a source that the guest may use; else it
+ *	stays as it is. The caller counts the frame as fdb_full
  * @return why the guest may not send from it, TX_DROP_MAX: it may
  */
 enum tx_drop classify_source(struct worker *w, struct guest *g, const struct port_rules *rules,

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Where frames of named ports go: the same decisions as in forward.c, in one domain each. */
-#include <errno.h>
-
 #include <rte_branch_prediction.h>
 #include <rte_ether.h>
 

@@ -54,7 +54,7 @@ struct batch {
  * @param b the burst; mbufs of it that are deferred become NULL
  * @param run frames of it
  * @return how many are done with: delivered, deferred or dropped, and counted. The others must wait
- *   in their virtqueue; of mbufs and of a flood there are none
+ *   in their virtqueue. Mbufs and flooded frames are always done with
  */
 uint16_t output_run(struct worker *w, struct guest *to, struct burst *b, const struct run *run);
 
